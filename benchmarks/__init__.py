@@ -1,0 +1,1 @@
+"""Measurements of raymmfl as ratios, each in one run; never asserted in tests."""

@@ -1,0 +1,1 @@
+"""Archives: source rasters checked and packed once, read by memory map ever after."""

@@ -1,0 +1,1 @@
+"""Local learning: batches, losses, one client's training."""

@@ -1,0 +1,1 @@
+"""The networks: an encoder per sensor, one shared head, whitening among the normalisations."""

@@ -1,0 +1,357 @@
+"""A whole run: check, open, train the algorithm and its baselines, write the result.
+
+This is the one place where the floors meet; the rounds themselves are in `rounds.py`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raymmfl import config as configuration
+from raymmfl import environment, figures, history
+from raymmfl.algorithms import ALGORITHMS, Algorithm
+from raymmfl.archive.partition import Client, class_counts, partition, pooled
+from raymmfl.archive.store import Archive
+from raymmfl.checkpoint import Checkpoints
+from raymmfl.config import Config
+from raymmfl.errors import CheckpointError, PartitionError
+from raymmfl.federation.plan import Plan
+from raymmfl.federation.setting import Setting
+from raymmfl.files import write_whole
+from raymmfl.models.export import SceneClassifier
+from raymmfl.report import comparison_table, partition_table
+from raymmfl.rounds import Say, Training, final_arrays, say_nothing, train
+from raymmfl.runtime.worker import all_sensors, make_model, make_plan
+from raymmfl.scoring import Metrics, Runtime, Split, score_guess
+from raymmfl.tracking import Mirror, NullMirror, check_uri
+
+
+def run(
+    config: Config,
+    out: Path | None = None,
+    *,
+    algorithm: Algorithm | None = None,
+    address: str | None = None,
+    say: Say = say_nothing,
+) -> Path:
+    """Train, score and record one configuration and its baselines.
+
+    Args:
+        config: the whole run.
+        out: the run folder, which must not exist; None makes ``runs/<name>-<UTC time>``.
+        algorithm: one that is not in the table; None takes ``config.algorithm``.
+        address: of an existing Ray cluster.
+        say: receives each line for a person.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        RaymmflError: of the kind that fits; what is on disk is whole.
+    """
+    out = out or Path("runs") / f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise CheckpointError(
+            f"{out} exists already; give another --out, or continue it: raymmfl resume {out}"
+        )
+    chosen = algorithm or ALGORITHMS[config.algorithm]
+    with _opened(config, [chosen, *_baselines(config)], address) as (archive, runtime):
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / "config.yaml", configuration.dump(config).encode())
+        history.write_json(
+            out / "environment.json",
+            {**environment.describe(config.resources.threads), "archive": archive.digest},
+        )
+        return _all(config, chosen, archive, runtime, out, say, [])
+
+
+def resume(
+    out: Path,
+    *,
+    algorithm: Algorithm | None = None,
+    address: str | None = None,
+    say: Say = say_nothing,
+) -> Path:
+    """Continue a run from its last whole checkpoint.
+
+    Args:
+        out: the run folder.
+        algorithm: needed again if the run was started with one that is not in the table.
+        address: of an existing Ray cluster.
+        say: receives each line for a person.
+
+    Raises:
+        CheckpointError: if the folder is no run, or has no whole checkpoint.
+    """
+    if not (out / "config.yaml").is_file():
+        raise CheckpointError(f"{out} is no run folder: it has no config.yaml")
+    config = configuration.load(out / "config.yaml")
+    if (out / "result.json").is_file():
+        say(f"{out} is finished; nothing to resume")
+        return out
+    checkpoint, warnings = Checkpoints(out / "checkpoints").load()
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{out} has no whole checkpoint to continue from"
+            + "".join(f"; {warning}" for warning in warnings)
+            + f"; start again: raymmfl run {out / 'config.yaml'} --out <another folder>"
+        )
+    chosen = algorithm or ALGORITHMS[config.algorithm]
+    before = json.loads((out / "environment.json").read_text())
+    warnings += environment.changes(before, environment.describe(config.resources.threads))
+    with _opened(config, [chosen, *_baselines(config)], address) as (archive, runtime):
+        if archive.digest != before.get("archive"):
+            raise CheckpointError(
+                f"the archive {archive.path} is not the one that {out} was trained on; put the "
+                f"old one back, or start a new run"
+            )
+        return _all(config, chosen, archive, runtime, out, say, warnings)
+
+
+def _baselines(config: Config) -> list[Algorithm]:
+    return [ALGORITHMS[name] for name in config.baselines]
+
+
+@contextmanager
+def _opened(
+    config: Config, algorithms: Sequence[Algorithm], address: str | None
+) -> Iterator[tuple[Archive, Runtime]]:
+    """The archive and a runtime, with everything checked that can be before work begins."""
+    if config.tracking.mlflow:
+        check_uri(config.tracking.uri)
+    archive = Archive.open(config.archive.path)
+    clients = partition(archive, config.clients, config.seed)
+    for algorithm in algorithms:
+        _check_pairs(archive, clients, algorithm)
+    for name in ("val", "test"):
+        if not Split(archive, config.clients, name).targets.any():
+            raise PartitionError(
+                f"the {name} split of {archive.path} has no labelled scene of the chosen "
+                f"regions and sensors; pack it with smaller patches, or choose other regions"
+            )
+    runtime = _runtime(config, archive, ceil(config.clients.fraction * len(clients)), address)
+    try:
+        yield archive, runtime
+    finally:
+        runtime.close()
+
+
+def _runtime(config: Config, archive: Archive, cohort: int, address: str | None) -> Runtime:
+    if config.resources.runtime == "serial":
+        from raymmfl.runtime.serial import SerialRuntime
+
+        return SerialRuntime(str(archive.path), config.resources.threads)
+    from raymmfl.runtime.actors import RayRuntime  # a serial run does not need Ray at all
+
+    return RayRuntime(str(archive.path), config.resources, cohort, address)
+
+
+def _check_pairs(archive: Archive, clients: Sequence[Client], algorithm: Algorithm) -> None:
+    if not algorithm.mim:
+        return
+    sensors_of_scene = np.zeros(len(archive.targets), np.int64)
+    for sensor in archive.sensors:
+        held = np.zeros(len(archive.targets), bool)
+        for client in clients:
+            if sensor in client.sensors:
+                held[client.rows[archive.present(sensor)[client.rows]]] = True
+        sensors_of_scene += held
+    if not (sensors_of_scene > 1).any():
+        raise PartitionError(
+            f"{algorithm.name} links images of one scene from two sensors, but no training scene "
+            f"is held with two sensors; choose an algorithm without +mim, or clients that share "
+            f"scenes"
+        )
+
+
+def _setting(config: Config, algorithm: Algorithm, archive: Archive) -> Setting:
+    clients: Sequence[Client] = partition(archive, config.clients, config.seed)
+    if algorithm.pooled:
+        clients = [pooled(clients)]
+    draft = Setting(config, algorithm, Plan(()), tuple(clients), len(archive.targets))
+    return replace(draft, plan=make_plan(archive, draft))
+
+
+def _all(
+    config: Config,
+    algorithm: Algorithm,
+    archive: Archive,
+    runtime: Runtime,
+    out: Path,
+    say: Say,
+    warnings: list[str],
+) -> Path:
+    """Train the algorithm and then its baselines, and write the result of them all."""
+    setting = _setting(config, algorithm, archive)
+    counts = class_counts(archive, setting.clients)
+    warnings = [*_empty_classes(archive, config, counts), *warnings]
+    ids = [client.client_id for client in setting.clients]
+    say(partition_table(ids, archive.labels, counts.tolist()))
+    say(setting.plan.table())
+    tracker = _mirror(config, algorithm, archive, out, None)
+    try:
+        training = train(setting, archive, runtime, out, tracker, say, warnings)
+        baselines = _train_baselines(config, archive, runtime, out, tracker, say)
+        result = _result(setting, archive, training, baselines)
+        _draw(setting, archive, result, counts, out)
+    except BaseException as error:
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    history.write_json(out / "result.json", result)
+    names = ("config.yaml", "environment.json", "history.jsonl", "result.json", "ledger.parquet")
+    files = [out / name for name in (*names, "model.safetensors", "figures")]
+    tracker.finish("FINISHED", result, files, _final_model(setting, archive, training))
+    _ending(tracker, result, out, say)
+    return out
+
+
+def _train_baselines(
+    config: Config, archive: Archive, runtime: Runtime, out: Path, tracker: NullMirror, say: Say
+) -> dict[str, Metrics]:
+    found = {}
+    for baseline in _baselines(config):
+        say(f"baseline {baseline.name}: {baseline.summary}")
+        folder = out / "baselines" / baseline.name
+        folder.mkdir(parents=True, exist_ok=True)
+        child = _mirror(config, baseline, archive, folder, tracker.run_id)
+        setting = _setting(config, baseline, archive)
+        try:
+            training = train(setting, archive, runtime, folder, child, say, [])
+        except BaseException as error:
+            child.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        result = _result(setting, archive, training, {})
+        history.write_json(folder / "result.json", result)
+        child.finish("FINISHED", result, [folder / "result.json"])
+        found[baseline.name] = training.metrics
+    return found
+
+
+def _mirror(
+    config: Config, algorithm: Algorithm, archive: Archive, folder: Path, parent: str | None
+) -> NullMirror:
+    name = f"{config.name} {algorithm.name} seed {config.seed}"
+    tags = {
+        "algorithm": algorithm.name,
+        "archive": archive.path.name,
+        "archive_sha256": archive.digest,
+        "seed": str(config.seed),
+        "data": "synthetic" if archive.synthetic else "real",
+        "role": "run" if parent is None else "baseline",
+    }
+    tree = config.model_dump(mode="json")
+    params = {
+        key: str(_leaf(tree, key)) for key, *_ in configuration.fields() if key != "tracking.uri"
+    }
+    params["algorithm"] = algorithm.name
+    return Mirror.start(config, folder, run_name=name, tags=tags, params=params, parent=parent)
+
+
+def _leaf(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _empty_classes(archive: Archive, config: Config, counts: NDArray[np.int64]) -> list[str]:
+    empty = [
+        name for name, count in zip(archive.labels, counts.sum(axis=0), strict=True) if not count
+    ]
+    found = {"train": empty}
+    found |= {name: Split(archive, config.clients, name).absent for name in ("val", "test")}
+    return [
+        f"no scene of the {split} split has the class{'es' if len(names) > 1 else ''} "
+        f"{', '.join(names)}"
+        for split, names in found.items()
+        if names
+    ]
+
+
+def _result(
+    setting: Setting, archive: Archive, training: Training, baselines: dict[str, Metrics]
+) -> dict[str, Any]:
+    config = setting.config
+    splits = {name: Split(archive, config.clients, name) for name in ("val", "test")}
+    guess = score_guess(archive, setting, splits["test"], splits["val"])
+    return {
+        "name": config.name,
+        "algorithm": setting.algorithm.name,
+        "seed": config.seed,
+        "rounds": config.rounds,
+        "synthetic": archive.synthetic,
+        "archive": {"name": archive.path.name, "sha256": archive.digest},
+        "clients": [client.client_id for client in setting.clients],
+        "sensors": list(splits["test"].sensors),
+        "labels": list(archive.labels),
+        "scenes": {name: len(split.rows) for name, split in splits.items()},
+        "absent_classes": {name: split.absent for name, split in splits.items()},
+        "metrics": training.metrics,
+        "thresholds": training.thresholds,
+        "baselines": {**baselines, "guess": guess},
+        "bytes": training.bytes,
+        "model_sha256": training.model_sha256,
+    }
+
+
+def _draw(
+    setting: Setting,
+    archive: Archive,
+    result: dict[str, Any],
+    counts: NDArray[np.int64],
+    out: Path,
+) -> None:
+    folder = out / "figures"
+    folder.mkdir(exist_ok=True)
+    lines = history.read(out / "history.jsonl")
+    ids = [client.client_id for client in setting.clients]
+    title = figures.describe(result)
+    figures.learning_curves(lines, folder / "learning_curves.png", title)
+    figures.class_f1(result, folder / "class_f1.png")
+    figures.comparison(result, folder / "comparison.png")
+    figures.partition(ids, archive.labels, counts.tolist(), folder / "clients.png")
+    figures.bytes_exchanged(lines, folder / "bytes.png", title)
+
+
+def _final_model(
+    setting: Setting, archive: Archive, training: Training
+) -> Callable[[], tuple[Any, NDArray[np.float32]]] | None:
+    """What MLflow stores with a signature; None where there is no one global model."""
+    sensors = all_sensors(archive, setting)
+    sizes = {archive.sensors[sensor].size for sensor in sensors}
+    if not setting.algorithm.shares or len(sizes) > 1:
+        return None
+
+    def make() -> tuple[Any, NDArray[np.float32]]:
+        described = {sensor: archive.sensors[sensor] for sensor in sensors}
+        net = make_model(archive, setting, sensors)
+        arrays = final_arrays(setting, training.state)
+        net.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()})
+        module = SceneClassifier(
+            net,
+            {sensor: each.bands for sensor, each in described.items()},
+            {sensor: each.mean for sensor, each in described.items()},
+            {sensor: each.std for sensor, each in described.items()},
+        )
+        size = sizes.pop()
+        bands = sum(len(each.bands) for each in described.values())
+        return module.eval(), np.zeros((2, bands, size, size), np.float32)
+
+    return make
+
+
+def _ending(tracker: NullMirror, result: dict[str, Any], out: Path, say: Say) -> None:
+    say(comparison_table(result))
+    say(f"run folder: {out}  (figures in {out / 'figures'})")
+    if tracker.warning:
+        say(f"warning: {tracker.warning}")
+    if tracker.where():
+        say(f"compare runs in MLflow:\n{tracker.where()}")

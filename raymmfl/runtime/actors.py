@@ -1,0 +1,266 @@
+"""The Ray runtime: one ServerActor, client actors with fractional CPUs and GPUs, their driver.
+
+The driver makes all actors and hands the server the handles, so that a dead server is replaced
+while the client actors live on. Clients never call the server back.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# Ray reads these when it is imported; what the user has set stays.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+import ray  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from ray.exceptions import RayActorError, RayTaskError  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from raymmfl.config import ResourcesConfig  # noqa: E402
+from raymmfl.errors import ResourceError, RunError  # noqa: E402
+from raymmfl.federation.aggregate import Flat, Partial  # noqa: E402
+from raymmfl.federation.exchange import Bank  # noqa: E402
+from raymmfl.federation.server import (  # noqa: E402
+    Outcome,
+    State,
+    advance,
+    broadcast,
+    choose,
+    server_step,
+    tasks,
+)
+from raymmfl.federation.setting import Setting  # noqa: E402
+from raymmfl.federation.update import Broadcast, Record, Scoring, Task  # noqa: E402
+from raymmfl.runtime.fleet import Fleet, Handle  # noqa: E402
+from raymmfl.runtime.resources import actor_count  # noqa: E402
+
+logger = logging.getLogger(__name__)
+SERVER_ATTEMPTS = 3
+
+
+class ClientActor:
+    """One process that plays any client; torch is imported here and not by the server."""
+
+    def __init__(self, archive_path: str, threads: int) -> None:
+        from raymmfl.runtime.worker import Worker
+
+        self.worker = Worker(archive_path, threads)
+
+    def prepare(self, setting: Setting) -> None:
+        """Begin a training."""
+        self.worker.prepare(setting)
+
+    def start(self) -> Flat:
+        """The untrained global state."""
+        return self.worker.start()
+
+    def play(self, attempt: tuple[int, ...], sent: Broadcast, task: Task) -> Record:
+        """Train one client; its update stays here, in the partial sum."""
+        return self.worker.play(attempt, sent, task)
+
+    def partial(self, attempt: tuple[int, ...]) -> Partial:
+        """The sum over the clients played in the attempt."""
+        return self.worker.partial(attempt)
+
+    def score(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
+        """Logits of one job."""
+        return self.worker.score(state, job)
+
+
+class ServerActor:
+    """Runs the rounds: MF averaging, FW moments, MIM exchange. Needs no CPU of its own."""
+
+    def __init__(
+        self, handles: Sequence[Handle], spawn: Callable[[], Handle], pinned: bool
+    ) -> None:
+        self.fleet = Fleet(handles, spawn, pinned)
+        self.attempts = 0
+
+    def prepare(self, setting: Setting, state: State | None) -> State:
+        """Begin or continue a training."""
+        self.setting = setting
+        self.fleet.prepare(setting)
+        # numpy arrays that come out of Ray's store are read-only; the bank is written to
+        self.state = _own(state) if state else State(0, self.fleet.start(), Bank(setting.scenes))
+        self._publish()
+        return self.state
+
+    def round(self) -> tuple[Flat, Outcome]:
+        """One federated round: the merged arrays and what the clients reported."""
+        self.attempts += 1
+        before = self.fleet.restarts
+        cohort = choose(self.setting, self.state.round + 1)
+        attempt = (self.state.round + 1, self.attempts)
+        total, records = self.fleet.gather(
+            attempt,
+            broadcast(self.setting, self.state),
+            tasks(self.setting, self.state, cohort),
+        )
+        restarts = self.fleet.restarts - before
+        self.state, outcome = server_step(
+            self.setting, self.state, cohort, total, records, restarts
+        )
+        self._publish()
+        return self.state.flat, outcome
+
+    def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
+        """Logits of each job with the current state."""
+        return self.fleet.score(self._published, jobs)
+
+    def handles(self) -> list[Handle]:
+        """The client actors as they are now."""
+        return self.fleet.handles
+
+    def _publish(self) -> None:
+        self._published = ray.put(self.state.flat)
+
+
+class RayRuntime:
+    """The driver's side: connects, checks what fits, makes the actors, replaces a dead server."""
+
+    def __init__(
+        self, archive_path: str, settings: ResourcesConfig, cohort: int, address: str | None = None
+    ) -> None:
+        """Connect to Ray and start the actors.
+
+        Args:
+            archive_path: absolute path of the packed archive.
+            settings: actors and their fractions.
+            cohort: clients of the largest cohort.
+            address: of an existing cluster; None uses a running local one or starts one.
+
+        Raises:
+            ResourceError: if the actors do not fit, or the cluster does not answer.
+        """
+        self.owned = connect(address)
+        try:
+            self.workers = actor_count(
+                settings,
+                cohort,
+                ray.cluster_resources(),
+                psutil.virtual_memory().available / 2**30,
+            )
+        except ResourceError:
+            self.close()
+            raise
+        client = ray.remote(ClientActor).options(
+            num_cpus=settings.cpus, num_gpus=settings.gpus, max_restarts=0
+        )
+        arguments = (archive_path, settings.threads)
+
+        def spawn() -> Handle:
+            return client.remote(*arguments)
+
+        self.spawn = spawn
+        self.pinned = settings.actors == "per-client"
+        self.handles = [spawn() for _ in range(self.workers)]
+        self.server = self._new_server()
+        self.setting: Setting | None = None
+        self.state: State | None = None
+
+    def prepare(self, setting: Setting, state: State | None) -> State:
+        """Begin or continue a training; None starts from the untrained model."""
+        self.setting = setting
+        begun = self._call(lambda server: server.prepare.remote(setting, state), fresh=True)
+        self.state = _own(begun)
+        return self.state
+
+    def round(self) -> tuple[State, Outcome]:
+        """One federated round; a dead server is replaced and the round begun again."""
+        assert self.state is not None
+        flat, outcome = self._call(lambda server: server.round.remote())
+        self.state = advance(self.state, flat, outcome)
+        return self.state, outcome
+
+    def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
+        """Logits of each job with the current state."""
+        found: list[NDArray[np.float32]] = self._call(lambda server: server.score.remote(jobs))
+        return found
+
+    def close(self) -> None:
+        """Stop the actors, and Ray if it was started here."""
+        for handle in [*getattr(self, "handles", []), getattr(self, "server", None)]:
+            if handle is not None:
+                ray.kill(handle)
+        if self.owned:
+            ray.shutdown()
+
+    def _call(self, call: Callable[[Handle], Handle], fresh: bool = False) -> Any:
+        for _ in range(SERVER_ATTEMPTS):
+            try:
+                return ray.get(call(self.server))
+            except RayTaskError as error:
+                cause = error.cause
+                if isinstance(cause, RunError):
+                    raise cause from None
+                failure = RunError(f"the server failed: {type(cause).__name__}: {cause}")
+                failure.add_note(str(error))
+                raise failure from None
+            except RayActorError:
+                logger.warning("the server actor died; a new one continues from the last round")
+                self._revive(fresh)
+        raise RunError("the server actor died again and again; is memory short?")
+
+    def _revive(self, fresh: bool) -> None:
+        """A new server with the client actors that still live."""
+        self.handles = [h if _alive(h) else self.spawn() for h in self.handles]
+        self.server = self._new_server()
+        if not fresh and self.setting is not None:
+            ray.get(self.server.prepare.remote(self.setting, self.state))
+
+    def _new_server(self) -> Handle:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        server = ray.remote(ServerActor).options(
+            num_cpus=0, max_restarts=0, scheduling_strategy=here
+        )
+        return server.remote(self.handles, self.spawn, self.pinned)
+
+
+def connect(address: str | None) -> bool:
+    """Connect to Ray unless this process is connected; True if a local cluster was started.
+
+    The dashboard and usage statistics stay off and Ray's token authentication on. Ray's own
+    messages go to its session's log folder.
+
+    Raises:
+        ResourceError: if the cluster at the address does not answer.
+    """
+    if ray.is_initialized():
+        return False
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = address or "this machine"
+        raise ResourceError(f"no Ray cluster answers at {where}: {error}") from None
+    return address is None
+
+
+def _alive(handle: Handle) -> bool:
+    try:
+        ray.get(handle.__ray_ready__.remote())
+    except RayActorError:
+        return False
+    return True
+
+
+def _own(state: State) -> State:
+    bank = Bank(
+        state.bank.scenes,
+        {sensor: np.array(vectors) for sensor, vectors in state.bank.vectors.items()},
+        {sensor: np.array(rounds) for sensor, rounds in state.bank.rounds.items()},
+    )
+    return State(state.round, state.flat, bank, dict(state.memory))

@@ -1,0 +1,179 @@
+"""A worker plays any client: trains it, adds its update to a partial sum, scores scenes.
+
+Both runtimes use it: the serial one calls it directly, a ClientActor wraps one.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raymmfl.archive.store import Archive
+from raymmfl.errors import UpdateRefused
+from raymmfl.federation.aggregate import Flat, Partial, add, admit, empty, flatten
+from raymmfl.federation.client import client_step, load, through_wire
+from raymmfl.federation.plan import Plan
+from raymmfl.federation.setting import Setting
+from raymmfl.federation.sharing import resolve
+from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.federation.wire import decode
+from raymmfl.learning.batches import Images
+from raymmfl.models.multimodal import MultiModalNet, build
+
+
+def make_model(archive: Archive, setting: Setting, sensors: Sequence[str]) -> MultiModalNet:
+    """The untrained model with the encoders of these sensors; its weights follow from the seed."""
+    config, algorithm = setting.config, setting.algorithm
+    return build(
+        {sensor: len(archive.sensors[sensor].bands) for sensor in sensors},
+        classes=len(archive.labels),
+        backbone=config.model.backbone,
+        norm=config.model.norm,
+        whitening=config.whitening if algorithm.whitening else None,
+        projection=config.model.projection if algorithm.mim else None,
+        tied=algorithm.tied,
+        seed=config.seed,
+    )
+
+
+def all_sensors(archive: Archive, setting: Setting) -> tuple[str, ...]:
+    """The sensors any client holds, in the archive's order."""
+    held = {sensor for client in setting.clients for sensor in client.sensors}
+    return tuple(sensor for sensor in archive.sensors if sensor in held)
+
+
+def make_plan(archive: Archive, setting: Setting) -> Plan:
+    """The sharing plan of a setting (whose own plan is not looked at)."""
+    model = make_model(archive, setting, all_sensors(archive, setting))
+    algorithm = setting.algorithm
+    return resolve(model, algorithm.shares, setting.config.sharing.statistics)
+
+
+class Worker:
+    """Plays clients and scores scenes, one at a time, on one device."""
+
+    def __init__(self, archive_path: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = True
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.archive = Archive.open(archive_path)
+
+    def prepare(self, setting: Setting) -> None:
+        """Get ready for a training; what an earlier one left is dropped."""
+        self.setting = setting
+        self.images = Images(self.archive, setting.config.archive.resample, self.device)
+        self._models: dict[tuple[str, ...], MultiModalNet] = {}
+        self._initial: dict[str, NDArray[np.generic]] | None = None
+        self._attempt: tuple[int, ...] = ()
+        self._partial: Partial | None = None
+        self._received: tuple[tuple[int, ...], Flat] | None = None
+
+    def start(self) -> Flat:
+        """The untrained global state."""
+        return flatten(self.setting.plan, self.initial())
+
+    def initial(self) -> dict[str, NDArray[np.generic]]:
+        """Every array of the untrained full model, by name."""
+        if self._initial is None:
+            model = make_model(self.archive, self.setting, all_sensors(self.archive, self.setting))
+            self._initial = {name: t.cpu().numpy() for name, t in model.state_dict().items()}
+        return self._initial
+
+    def play(self, attempt: tuple[int, ...], broadcast: Broadcast, task: Task) -> Record:
+        """Train one client and add its update to this worker's partial sum of the attempt.
+
+        Args:
+            attempt: names the gathering; a new one starts a new partial sum.
+            broadcast: the global state.
+            task: what is addressed to the client.
+        """
+        if attempt != self._attempt:
+            self._attempt = attempt
+            self._partial = empty(self.setting.plan)
+        assert self._partial is not None
+        plan = self.setting.plan
+        client = self.setting.by_id[task.client_id]
+        started = time.perf_counter()
+        flat = self._receive(attempt, broadcast)
+        update, memory, losses = client_step(
+            self.setting,
+            self._model(client.sensors),
+            self.images,
+            client,
+            flat,
+            broadcast.round,
+            task,
+            self.initial(),
+        )
+        update, up = through_wire(self.setting, update)
+        refused = None
+        try:
+            admit(plan, client.sensors, update.arrays)
+            for sensor, parcel in update.embeddings.items():
+                if not np.isfinite(parcel.open().vectors).all():
+                    raise UpdateRefused(f"the embeddings of {sensor} are not finite")
+            add(plan, self._partial, client.client_id, update.arrays, task.shares, flat)
+        except UpdateRefused as error:
+            refused = str(error)
+        itemsize = broadcast.weights.payload.itemsize
+        down = {
+            "weights": sum(
+                slot.size * itemsize + (4 if itemsize == 1 else 0)
+                for slot in plan.shared(client.sensors)
+                if slot.kind == "weights"
+            ),
+            "moments": up["moments"],
+            "counters": up["counters"],
+            "embeddings": sum(parcel.nbytes for parcel in task.inbox.values()),
+        }
+        return Record(
+            client_id=client.client_id,
+            num_samples=len(client.rows),
+            losses=losses,
+            refused=refused,
+            embeddings={} if refused else update.embeddings,
+            memory={} if refused else memory,
+            up=up,
+            down=down,
+            seconds=time.perf_counter() - started,
+        )
+
+    def partial(self, attempt: tuple[int, ...]) -> Partial:
+        """The sum over the clients this worker played in the attempt."""
+        if attempt != self._attempt or self._partial is None:
+            return empty(self.setting.plan)
+        return self._partial
+
+    def score(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
+        """Logits (n, K) of one sensor's images."""
+        model = self._model((job.sensor,))
+        memory = job.memory
+        if any(slot.scope == "client" for slot in self.setting.plan.slots):
+            memory = {**self.initial(), **memory}
+        load(self.setting.plan, model, state, memory)
+        model.eval()
+        size = self.setting.config.evaluate.batch_size
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(job.rows), size):
+                image = self.images.load(job.sensor, job.rows[start : start + size])
+                parts.append(model.head(model.features(job.sensor, image)).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _model(self, sensors: tuple[str, ...]) -> MultiModalNet:
+        if sensors not in self._models:
+            model = make_model(self.archive, self.setting, sensors)
+            self._models[sensors] = model.to(self.device)
+        return self._models[sensors]
+
+    def _receive(self, attempt: tuple[int, ...], broadcast: Broadcast) -> Flat:
+        """Decode a broadcast once, however many clients are played on it."""
+        if self._received is None or self._received[0] != attempt:
+            plan = self.setting.plan
+            blocks = [plan.spans[slot.name] for slot in plan.shared() if slot.kind == "weights"]
+            weights = np.array(decode(broadcast.weights, blocks))
+            flat = Flat(weights, np.array(broadcast.moments), np.array(broadcast.counters))
+            self._received = attempt, flat
+        return self._received[1]
