@@ -79,7 +79,7 @@ class Checkpoints:
             memory = state.memory[client_id]
             if memory:
                 name = f"memory/{quote(client_id, safe='')}-{state.round:05d}.safetensors"
-                content = save({key: np.ascontiguousarray(v) for key, v in memory.items()})
+                content = save({key: np.asarray(v, order="C") for key, v in memory.items()})
                 write_whole(self.folder / name, content)
                 self._memory[client_id] = {"file": name, "sha256": sha256(content)}
         beside = self.folder / f".{state.round:05d}.tmp"

@@ -1,5 +1,6 @@
 """The command line: verbs, progress, errors as sentences. The only place that prints."""
 
+import inspect
 import os
 import signal
 import sys
@@ -18,11 +19,11 @@ Words = tyro.conf.Positional[tuple[str, ...]]
 
 
 def run(
-    config: Annotated[Path, tyro.conf.Positional],
-    overrides: Words = (),
+    config: Annotated[Path, tyro.conf.Positional, Flag(metavar="CONFIG")],
+    overrides: Annotated[Words, Flag(metavar="KEY=VALUE ...")] = (),
     /,
-    out: Path | None = None,
-    address: str | None = None,
+    out: Annotated[Path | None, Flag(metavar="DIR")] = None,
+    address: Annotated[str | None, Flag(metavar="HOST:PORT")] = None,
 ) -> None:
     """Train, score and record the configuration CONFIG, changed by key=value OVERRIDES.
 
@@ -40,7 +41,11 @@ def run(
     start(settings, out, address=address, say=_say)
 
 
-def resume(run: Annotated[Path, tyro.conf.Positional], /, address: str | None = None) -> None:
+def resume(
+    run: Annotated[Path, tyro.conf.Positional, Flag(metavar="RUN")],
+    /,
+    address: Annotated[str | None, Flag(metavar="HOST:PORT")] = None,
+) -> None:
     """Continue RUN from its last whole checkpoint.
 
     Example: raymmfl resume runs/demo-20261120-101500
@@ -80,12 +85,12 @@ def list_names(kind: Annotated[Kind | None, tyro.conf.Positional] = None, /) -> 
 
 
 def pack(
-    source: Annotated[Path, tyro.conf.Positional],
+    source: Annotated[Path, tyro.conf.Positional, Flag(metavar="SOURCE")],
     /,
     out: Path,
     layout: str = "synthetic",
     patch: int = 32,
-    stride: int | None = None,
+    stride: Annotated[int | None, Flag(metavar="INT")] = None,
     min_share: float = 0.1,
     sensors: tuple[str, ...] = (),
     seed: int = 0,
@@ -125,7 +130,7 @@ def pack(
 
 
 def synth(
-    out: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional, Flag(metavar="OUT")],
     /,
     seed: int = 0,
     regions: tuple[str, ...] = (),
@@ -149,7 +154,7 @@ def synth(
     print(f"wrote {out}")
 
 
-def info(archive: Annotated[Path, tyro.conf.Positional], /) -> None:
+def info(archive: Annotated[Path, tyro.conf.Positional, Flag(metavar="ARCHIVE")], /) -> None:
     """Print sizes, sensors, splits and label counts of ARCHIVE.
 
     Example: raymmfl archive info data/synthetic
@@ -162,7 +167,7 @@ def info(archive: Annotated[Path, tyro.conf.Positional], /) -> None:
     print(describe(archive))
 
 
-def verify(archive: Annotated[Path, tyro.conf.Positional], /) -> None:
+def verify(archive: Annotated[Path, tyro.conf.Positional, Flag(metavar="ARCHIVE")], /) -> None:
     """Check every digest of ARCHIVE; name each damaged file and scene.
 
     Example: raymmfl archive verify data/synthetic
@@ -204,12 +209,19 @@ def _main(arguments: list[str], debug: bool) -> int:
             traceback.print_exc()
         print(f"raymmfl: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("raymmfl: interrupted; `raymmfl resume RUN` continues a run", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"{where}{error.strerror or error}"
+        print(f"raymmfl: {what}; what was written before is whole", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("raymmfl: interrupted; `raymmfl resume RUN` continues a run", file=sys.stderr)
+        return 130
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -234,12 +246,12 @@ def _dispatch(arguments: list[str], verbs: dict[str, Any], name: str) -> None:
     verb, rest = arguments[0], arguments[1:]
     if verb not in verbs:
         hint = configuration.nearest(verb, list(verbs))
-        raise ConfigError(f"{name}: unknown verb {verb!r}{hint}; there are {', '.join(verbs)}")
+        raise ConfigError(f"unknown verb {verb!r}{hint}; there are {', '.join(verbs)}")
     found = verbs[verb]
     if isinstance(found, dict):
         _dispatch(rest, found, f"{name} {verb}")
         return
-    description = found.__doc__.split("\n\n    Args:")[0]
+    description = inspect.cleandoc(found.__doc__).split("\n\nArgs:")[0]
     if found is run and {"-h", "--help"} & set(rest):
         description += "\n\n" + _config_help()
     tyro.cli(found, prog=f"{name} {verb}", args=rest, description=description)
@@ -256,9 +268,10 @@ def _overview(verbs: dict[str, Any], name: str) -> str:
 
 
 def _config_help() -> str:
-    lines = ["Configuration keys (key: kind = default):"]
-    for key, kind, default, sentence in configuration.fields():
-        lines.append(f"  {key}: {kind} = {default}\n      {sentence}")
+    lines = ["Configuration keys, with what they take and their defaults:"]
+    for each in configuration.fields():
+        default = "none" if each.default in ((), {}) else each.default
+        lines.append(f"  {each.key}  ({each.kind}; default {default})\n      {each.sentence}")
     return "\n".join(lines)
 
 

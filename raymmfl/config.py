@@ -9,7 +9,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -280,25 +281,53 @@ def parse(tree: Mapping[str, Any], where: str = "the configuration") -> Config:
 def dump(config: Config) -> str:
     """The configuration as YAML that :func:`load` reads back to an equal one."""
     tree = config.model_dump(mode="json")
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(tree, sort_keys=False)  # ASCII: YAML folds some Unicode line ends
 
 
-def fields(
-    model: type[BaseModel] = Config, prefix: str = ""
-) -> Iterator[tuple[str, str, Any, str]]:
-    """Yield (key path, type, default, sentence) of every field of the tree."""
+class KeyHelp(NamedTuple):
+    """What a person needs to know of one key of the tree."""
+
+    key: str
+    kind: str
+    default: Any
+    sentence: str
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[KeyHelp]:
+    """Every key of the tree, in order."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _kind(kind), field.default, field.description or ""
+            limits = ", ".join(_limit(each) for each in field.metadata if _limit(each))
+            text = _kind(kind) + (f" {limits}" if limits else "")
+            yield KeyHelp(f"{prefix}{name}", text, field.default, field.description or "")
+
+
+def _limit(constraint: Any) -> str:
+    """`>= 1` for pydantic's Ge(1), and so on; empty for what is no bound."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [
+        f"{sign} {getattr(constraint, name)}"
+        for name, sign in signs.items()
+        if hasattr(constraint, name)
+    ]
+    return found[0] if found else ""
 
 
 def _kind(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    text = text if "[" not in str(annotation) else str(annotation)
-    return text.replace("typing.", "").replace("Literal", "")
+    """A type in a person's words: `batch | group`, `list of str`, `int`."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin is tuple:
+        return f"list of {_kind(parts[0])}"
+    if origin is dict:
+        return f"{_kind(parts[0])}: {_kind(parts[1])}"
+    if origin in (Union, UnionType):
+        return " | ".join(_kind(part) for part in parts)
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -343,7 +372,7 @@ def _explain(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         known = _known(location[:-1])
         name = str(location[-1])
-        hint = nearest(name, known) or nearest(name, [key for key, *_ in fields()], tail=True)
+        hint = nearest(name, known) or nearest(name, [each.key for each in fields()], tail=True)
         allowed = ", ".join(known)
         return f"{path}: unknown key{hint}; known here: {allowed}"
     value = json.dumps(detail["input"], default=str)

@@ -1,14 +1,11 @@
 """The figures of a run, each written as a picture (PNG) and as the numbers behind it (CSV).
 
 Every function takes plain data, as it stands in ``history.jsonl`` and ``result.json``, and the
-path of the picture; the CSV stands beside it. Colours are Okabe and Ito's, which colour-blind
-readers tell apart (https://jfly.uni-koeln.de/color/); markers and order repeat what colours say.
+path of the picture; the CSV stands beside it.
 """
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,32 +13,24 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from raymmfl.files import write_whole
+from raymmfl.plotting import (
+    COLOURS,
+    FUSED,
+    GREY,
+    LIGHT,
+    MANY_ROUNDS,
+    MARKERS,
+    STYLE,
+    as_number,
+    draw_line,
+    finish_rounds,
+    new_figure,
+    save,
+    sensor_colour,
+    shorten,
+)
 
-FUSED = "#000000"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-MARKERS = ("s", "^", "D", "v", "P", "X", "*")
-GREY = "#8C8C8C"
-LIGHT = "#C4C4C4"
-MANY_ROUNDS = 40
-STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "figure.titlesize": 11,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-}
 EXPLAINED = {
     "fedavg": "fedavg: all but the stems averaged",
     "mf": "mf: encoders averaged per sensor",
@@ -85,25 +74,26 @@ def learning_curves(history: History, out: Path, title: str = "") -> Path:
     rounds = [int(line["round"]) for line in history]
     columns: dict[str, list[float]] = {}
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(11.5, 3.6, 1, 3, title)
+        figure, axes = new_figure(11.5, 3.6, 1, 3, title)
         for axis, metric, name in (
             (axes[0], "map", "mean average precision"),
             (axes[1], "f1_macro", "macro-F1 at 0.5"),
         ):
             for sensors in _sensors(history):
-                key = f"val/global/{sensors}/{metric}"
-                values = columns[key] = [_number(line["metrics"].get(key)) for line in history]
-                _line(axis, rounds, values, label=_title(sensors), **_look(history, sensors))
-            _finish_rounds(axis, f"{name}, validation", rounds)
+                key = f"val/{_curve_view(history)}/{sensors}/{metric}"
+                values = columns[key] = [as_number(line["metrics"].get(key)) for line in history]
+                draw_line(axis, rounds, values, label=_title(sensors), **_look(history, sensors))
+            view = {"home": " at home", "away": " away"}.get(_curve_view(history), "")
+            finish_rounds(axis, f"{name}, validation{view}", rounds)
             if axis.lines:
                 axis.set_ylim(0, 1)
         _training_loss(axes[2], history, rounds, columns)
-        _finish_rounds(axes[2], "training loss over clients", rounds)
+        finish_rounds(axes[2], "training loss over clients", rounds)
         handles, labels = axes[0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
         rows = zip(rounds, *columns.values(), strict=True)
-        return _save(figure, out, ["round", *columns], rows)
+        return save(figure, out, ["round", *columns], rows)
 
 
 def class_f1(result: Mapping[str, Any], out: Path) -> Path:
@@ -119,7 +109,7 @@ def class_f1(result: Mapping[str, Any], out: Path) -> Path:
     for key, value in result["metrics"].items():
         parts = key.split("/", 4)  # a class name may hold a slash
         if len(parts) == 5 and parts[:2] == ["test", _view(result)] and parts[3] == "f1":
-            found.setdefault(parts[2], {})[parts[4]] = _number(value)
+            found.setdefault(parts[2], {})[parts[4]] = as_number(value)
     groups = sorted(found, key=lambda name: (name != "all", name))
     absent = [str(name) for name in result.get("absent_classes", {}).get("test", ())]
     names = {name: None for scores in found.values() for name in scores if name not in absent}
@@ -131,16 +121,16 @@ def class_f1(result: Mapping[str, Any], out: Path) -> Path:
     labels = sorted(names, key=score, reverse=True)
     with mpl.rc_context(STYLE):
         height = 1.6 + (0.12 + 0.13 * len(groups)) * max(len(labels), 2) + 0.2 * len(absent)
-        figure, axes = _figure(8.0, height, 1, 1, _with("F1 per class, test", result))
+        figure, axes = new_figure(8.0, height, 1, 1, _with("F1 per class, test", result))
         axis = axes[0]
         thickness = 0.8 / max(len(groups), 1)
         for number, group in enumerate(groups):
             values = [found[group].get(label, math.nan) for label in labels]
             places = np.arange(len(labels)) - 0.4 + thickness * (number + 0.5)
-            colour = _colour(groups, group)
+            colour = sensor_colour(groups, group)
             axis.barh(places, values, 0.9 * thickness, color=colour, label=_title(group))
         ticks = [*labels, *(f"{name} (absent)" for name in absent)]
-        axis.set_yticks(range(len(ticks)), [_shorten(name, 48) for name in ticks])
+        axis.set_yticks(range(len(ticks)), [shorten(name, 48) for name in ticks])
         for text in axis.get_yticklabels()[len(labels) :]:
             text.set_color(GREY)
         axis.set_ylim(len(ticks) - 0.4, -0.6)
@@ -150,7 +140,7 @@ def class_f1(result: Mapping[str, Any], out: Path) -> Path:
         if groups:
             figure.legend(loc="outside lower center", ncols=min(len(groups), 5))
         rows = ([label, *(found[group].get(label) for group in groups)] for label in labels)
-        return _save(figure, out, ["class", *map(_title, groups)], rows)
+        return save(figure, out, ["class", *map(_title, groups)], rows)
 
 
 class _Bar(NamedTuple):
@@ -169,7 +159,7 @@ def comparison(result: Mapping[str, Any], out: Path) -> Path:
     bars = _bars(result)
     with mpl.rc_context(STYLE):
         heading = _with("Land cover labels, test split", result)
-        figure, axes = _figure(10.5, 1.3 + 0.36 * max(len(bars), 2), 1, 2, heading)
+        figure, axes = new_figure(10.5, 1.3 + 0.36 * max(len(bars), 2), 1, 2, heading)
         for number, (axis, name) in enumerate(
             zip(
                 axes,
@@ -196,7 +186,7 @@ def comparison(result: Mapping[str, Any], out: Path) -> Path:
             axis.set_yticks(range(len(bars)), [bar.label for bar in bars] if number == 0 else [])
             axis.tick_params(axis="y", length=0)
         rows = ([bar.label, *bar.scores] for bar in bars)
-        return _save(figure, out, ["model", "map", "f1_macro_tuned"], rows)
+        return save(figure, out, ["model", "map", "f1_macro_tuned"], rows)
 
 
 def partition(
@@ -221,7 +211,7 @@ def partition(
         cell = max(0.34, 0.085 * digits + 0.12)
         width = max(2.6 + cell * len(labels), 5.0)
         height = 2.2 + 0.05 * max(map(len, labels), default=0) + 0.25 * len(clients)
-        figure, axes = _figure(width, height, 1, 1, title)
+        figure, axes = new_figure(width, height, 1, 1, title)
         axis = axes[0]
         norm = PowerNorm(0.5, vmin=0, vmax=max(int(table.max(initial=0)), 1))
         if table.size:
@@ -231,13 +221,13 @@ def partition(
             colour = "white" if norm(value) > 0.55 else "black"
             text = str(value) if value else "·"
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-        names = [_shorten(label, 40) for label in labels]
+        names = [shorten(label, 40) for label in labels]
         axis.set_xticks(range(len(labels)), names, rotation=50, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(clients)), [_shorten(client, 40) for client in clients])
+        axis.set_yticks(range(len(clients)), [shorten(client, 40) for client in clients])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         rows = ([client, *row] for client, row in zip(clients, table.tolist(), strict=True))
-        return _save(figure, out, ["client", *labels], rows)
+        return save(figure, out, ["client", *labels], rows)
 
 
 def bytes_exchanged(history: History, out: Path, title: str = "") -> Path:
@@ -260,7 +250,7 @@ def bytes_exchanged(history: History, out: Path, title: str = "") -> Path:
         }
     )
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(9.0, 3.4, 1, len(directions), title)
+        figure, axes = new_figure(9.0, 3.4, 1, len(directions), title)
         for axis, direction in zip(axes, directions, strict=True):
             bottom = np.zeros(len(rounds))
             for number, purpose in enumerate(purposes):
@@ -273,14 +263,14 @@ def bytes_exchanged(history: History, out: Path, title: str = "") -> Path:
                 else:
                     axis.bar(rounds, values, 0.8, bottom, **look)
                 bottom += values
-            _finish_rounds(axis, f"{direction}: {directions[direction]}", rounds)
+            finish_rounds(axis, f"{direction}: {directions[direction]}", rounds)
             axis.set_ylabel("MB per round")
             axis.set_ylim(bottom=0)
         handles, labels = axes[0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
         rows = zip(rounds, *columns.values(), strict=True)
-        return _save(figure, out, ["round", *(f"{name} (MB)" for name in columns)], rows)
+        return save(figure, out, ["round", *(f"{name} (MB)" for name in columns)], rows)
 
 
 def _bars(result: Mapping[str, Any]) -> list[_Bar]:
@@ -299,6 +289,9 @@ def _bars(result: Mapping[str, Any]) -> list[_Bar]:
             for view in shown
             if (view, sensors) in own
         ]
+    if shown == ["global"] and ("home", "all") in own:
+        label = f"{algorithm}: all sensors, each region's own statistics"
+        bars.append(_Bar(label, COLOURS[5], own["home", "all"]))
     baselines = result.get("baselines", {})
     for name in sorted(baselines, key=lambda name: (name == "guess", name == "centralised")):
         found = _scores(baselines[name])
@@ -323,8 +316,8 @@ def _scores(metrics: Mapping[str, Any]) -> dict[tuple[str, str], tuple[float, fl
             stem = key.rpartition("/")[0]
             view = parts[1] if len(parts) == 4 else ""
             found[view, parts[-2]] = (
-                _number(metrics.get(f"{stem}/map")),
-                _number(metrics.get(f"{stem}/f1_macro_tuned")),
+                as_number(metrics.get(f"{stem}/map")),
+                as_number(metrics.get(f"{stem}/f1_macro_tuned")),
             )
     return found
 
@@ -339,7 +332,7 @@ def _training_loss(
     axis: Axes, history: History, rounds: Sequence[int], columns: dict[str, list[float]]
 ) -> None:
     spread = [line.get("clients", {}).get("spread", {}).get("loss") for line in history]
-    bands = [[_number(value) for value in entry or [None] * 5] for entry in spread]
+    bands = [[as_number(value) for value in entry or [None] * 5] for entry in spread]
     if any(spread):
         low, q25, _, q75, high = map(list, zip(*bands, strict=True))
         single = {"marker": "_", "markersize": 8} if len(rounds) == 1 else {}
@@ -357,22 +350,29 @@ def _training_loss(
     for number, (key, label) in enumerate(
         (("train/loss", "mean"), ("train/task_loss", "task"), ("train/mim_loss", "MIM"))
     ):
-        values = [_number(line["metrics"].get(key)) for line in history]
+        values = [as_number(line["metrics"].get(key)) for line in history]
         if any(not math.isnan(value) for value in values):
             columns[key] = values
             colour = (FUSED, COLOURS[1], COLOURS[2])[number]
             style = ("-", "--", ":")[number]
-            _line(axis, rounds, values, color=colour, linestyle=style, label=label, marker=".")
+            draw_line(axis, rounds, values, color=colour, linestyle=style, label=label, marker=".")
     if axis.get_legend_handles_labels()[1]:
         axis.legend(fontsize=8)
 
 
+def _curve_view(history: History) -> str:
+    """The view whose curves are drawn: models that are not shared have no global one."""
+    views = {key.split("/")[1] for line in history for key in line["metrics"] if "val/" in key}
+    return next((view for view in ("global", "home", "away") if view in views), "global")
+
+
 def _sensors(history: History) -> list[str]:
+    view = _curve_view(history)
     found = {
         key.split("/")[2]: None
         for line in history
         for key in line["metrics"]
-        if key.startswith("val/global/") and key.count("/") == 3
+        if key.startswith(f"val/{view}/") and key.count("/") == 3
     }
     return sorted(found, key=lambda name: (name != "all", name))
 
@@ -382,13 +382,12 @@ def _look(history: History, sensors: str) -> dict[str, Any]:
     if sensors == "all":
         return {"color": FUSED, "marker": "o", "linewidth": 2.2, "markersize": 4}
     marker = MARKERS[(groups.index(sensors) - ("all" in groups)) % len(MARKERS)]
-    return {"color": _colour(groups, sensors), "marker": marker, "markersize": 4, "linewidth": 1.3}
-
-
-def _colour(groups: Sequence[str], sensors: str) -> str:
-    if sensors == "all":
-        return FUSED
-    return COLOURS[(groups.index(sensors) - ("all" in groups)) % len(COLOURS)]
+    return {
+        "color": sensor_colour(groups, sensors),
+        "marker": marker,
+        "markersize": 4,
+        "linewidth": 1.3,
+    }
 
 
 def _title(sensors: str) -> str:
@@ -397,66 +396,3 @@ def _title(sensors: str) -> str:
 
 def _with(heading: str, result: Mapping[str, Any]) -> str:
     return f"{heading}\n{describe(result)}"
-
-
-def _line(axis: Axes, rounds: Sequence[int], values: Sequence[float], **look: Any) -> None:
-    pairs = [(x, y) for x, y in zip(rounds, values, strict=True) if not math.isnan(y)]
-    if pairs:
-        if len(rounds) > MANY_ROUNDS:
-            look["marker"] = ""
-        axis.plot(*zip(*pairs, strict=True), **look)
-
-
-def _finish_rounds(axis: Axes, title: str, rounds: Sequence[int]) -> None:
-    axis.set_title(title)
-    axis.set_xlabel("round")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    if rounds:
-        axis.set_xlim(min(rounds) - 0.6, max(rounds) + 0.6)
-    if not axis.has_data():
-        axis.text(0.5, 0.5, "no values", transform=axis.transAxes, ha="center", color=GREY)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _shorten(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length - 1].rstrip()}…"
-
-
-def _figure(
-    width: float, height: float, rows: int, columns: int, title: str
-) -> tuple[Figure, list[Axes]]:
-    """A figure without pyplot, which keeps figures alive and is not for threads."""
-    figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    if title:
-        figure.suptitle(title)
-    return figure, list(axes.flat)
-
-
-def _save(
-    figure: Figure, out: Path, header: Sequence[str], rows: Iterable[Sequence[object]]
-) -> Path:
-    """Write picture and CSV, each whole or not at all; gaps are empty cells."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(["" if value is None or value != value else value for value in row])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out.with_suffix(".csv"), text.getvalue().encode())
-    write_whole(out, picture.getvalue())
-    return out
-
-
-FIGURES: dict[str, Callable[..., Path]] = {
-    "learning_curves": learning_curves,
-    "class_f1": class_f1,
-    "comparison": comparison,
-    "partition": partition,
-    "bytes_exchanged": bytes_exchanged,
-}

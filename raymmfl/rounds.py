@@ -253,7 +253,7 @@ def _write_model(setting: Setting, archive: Archive, state: State, path: Path) -
     # one metadata entry: safetensors writes several in a random order, and equal models must
     # be equal files
     metadata = {"raymmfl": json.dumps(described)}
-    content = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata)
+    content = save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata)
     write_whole(path, content)
     return sha256(content)
 

@@ -96,18 +96,20 @@ def resume(
         raise CheckpointError(f"{out} is no run folder: it has no config.yaml")
     config = configuration.load(out / "config.yaml")
     if (out / "result.json").is_file():
-        say(f"{out} is finished; nothing to resume")
-        return out
-    checkpoint, warnings = Checkpoints(out / "checkpoints").load()
+        if not _unmirrored(config, out):
+            say(f"{out} is finished; nothing to resume")
+            return out
+        say(f"{out} is finished, but its copy in MLflow is not")
+    checkpoint, damaged = Checkpoints(out / "checkpoints").load()
     if checkpoint is None:
         raise CheckpointError(
             f"{out} has no whole checkpoint to continue from"
-            + "".join(f"; {warning}" for warning in warnings)
+            + "".join(f"; {warning}" for warning in damaged)
             + f"; start again: raymmfl run {out / 'config.yaml'} --out <another folder>"
         )
     chosen = algorithm or ALGORITHMS[config.algorithm]
     before = json.loads((out / "environment.json").read_text())
-    warnings += environment.changes(before, environment.describe(config.resources.threads))
+    warnings = environment.changes(before, environment.describe(config.resources.threads))
     with _opened(config, [chosen, *_baselines(config)], address) as (archive, runtime):
         if archive.digest != before.get("archive"):
             raise CheckpointError(
@@ -115,6 +117,17 @@ def resume(
                 f"old one back, or start a new run"
             )
         return _all(config, chosen, archive, runtime, out, say, warnings)
+
+
+def _unmirrored(config: Config, out: Path) -> bool:
+    """Whether something of a finished run did not reach MLflow: it was away, or we were killed."""
+    folders = [out, *(out / "baselines" / name for name in config.baselines)]
+    notes = [folder / "mlflow.json" for folder in folders if config.tracking.mlflow]
+    return any(
+        json.loads(note.read_text()).get("status") != "FINISHED"
+        for note in notes
+        if note.is_file()
+    )
 
 
 def _baselines(config: Config) -> list[Algorithm]:
@@ -250,7 +263,9 @@ def _mirror(
     }
     tree = config.model_dump(mode="json")
     params = {
-        key: str(_leaf(tree, key)) for key, *_ in configuration.fields() if key != "tracking.uri"
+        each.key: str(_leaf(tree, each.key))
+        for each in configuration.fields()
+        if each.key != "tracking.uri"
     }
     params["algorithm"] = algorithm.name
     return Mirror.start(config, folder, run_name=name, tags=tags, params=params, parent=parent)

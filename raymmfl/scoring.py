@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raymmfl.archive.partition import chosen_regions, chosen_sensors
+from raymmfl.archive.partition import chosen_sensors, scenes
 from raymmfl.archive.store import Archive
 from raymmfl.config import ClientsConfig
 from raymmfl.evaluate import absent, as_logits, best_threshold, guess, score
@@ -45,8 +45,7 @@ class Split:
         self.name = name
         self.labels = archive.labels
         self.sensors = chosen_sensors(archive, config)
-        rows = archive.rows(name, self.sensors)
-        self.rows: Rows = rows[np.isin(archive.regions[rows], chosen_regions(archive, config))]
+        self.rows: Rows = scenes(archive, config, name)
         self.regions = archive.regions[self.rows]
         self.targets = archive.targets[self.rows]
         self.present = {each: archive.present(each)[self.rows] for each in self.sensors}

@@ -2,7 +2,7 @@
 
 The run folder is the record; MLflow is a copy of it. Rounds are handed over without waiting, a
 store that is slow, locked or away is asked again later, and what is missing at the end is read
-back from ``history.jsonl``, so that ``raymmfl sync RUN`` can add it another day. Importing this
+back from ``history.jsonl``, so that ``raymmfl resume RUN`` can add it another day. Importing this
 module does not import ``mlflow``; the thread does (see :mod:`raymmfl.tracking_store`).
 """
 
@@ -221,6 +221,8 @@ class Mirror(NullMirror):
         if self._ending is not None and not self._abandoned:
             self._close(store, self._ending)
             self.warning = self._ending.warning  # a store that came back is no longer news
+            self._note["status"] = self._ending.status
+            self._save_note()
             self._over.set()
 
     def _connect(self) -> Store:
@@ -309,7 +311,7 @@ class Mirror(NullMirror):
         what = f"{missing} of {len(rounds)} rounds are" if missing else "the end of the run is"
         self.warning = (
             f"{what} not in MLflow, whose store {redact(self._uri)} did not answer in time;"
-            f" the run folder is complete: `raymmfl sync {self._run_dir}` adds them later"
+            f" the run folder is complete: `raymmfl resume {self._run_dir}` adds them later"
         )
 
     def _save_note(self) -> None:
@@ -347,6 +349,6 @@ def _note(run_dir: Path, uri: str, experiment: str) -> dict[str, Any]:
             uri,
             experiment,
         ):
-            return note
-    empty = {"experiment_id": None, "run_id": None, "rounds": 0}
+            return {**note, "status": "RUNNING"}
+    empty = {"experiment_id": None, "run_id": None, "rounds": 0, "status": "RUNNING"}
     return {"uri": uri, "experiment": experiment, "mirror": uuid.uuid4().hex, **empty}

@@ -1,9 +1,16 @@
 """Fixtures shared by all tests: a small synthetic archive, real data where it is, one Ray."""
 
+import hashlib
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -11,8 +18,35 @@ from raymmfl.archive.layouts import LAYOUTS
 from raymmfl.archive.pack import pack
 from raymmfl.archive.store import Archive
 from raymmfl.archive.synthetic import synthesise
+from raymmfl.config import Config, parse
 
 torch.set_num_threads(1)
+
+PATIENCE_S = 60.0  # bounds what would else wait for ever; no test is about how long it takes
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "rounds": 4,
+    "algorithm": "mf+fw+mim",
+    "model": {"backbone": "cnn", "projection": 16},
+    "train": {"batch_size": 16},
+    "resources": {"cpus": 1.0, "threads": 1},
+    "tracking": {"mlflow": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_test_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that waits for ever fails instead."""
+
+    def give_up(signum: int, frame: object) -> None:
+        raise TimeoutError("the test hangs")
+
+    limit_s = 900 if request.node.get_closest_marker("chaos") else 300
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(limit_s)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +68,127 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray for the whole session, of four logical CPUs."""
+    """One Ray for the whole session, of four logical CPUs and no GPU."""
+    from raymmfl.runtime.actors import ray  # which sets Ray's environment first
 
-    import ray
-
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        num_cpus=4,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=200 * 2**20,
+    )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny(archive: Archive) -> Callable[..., Config]:
+    """Makes a small configuration; keywords change it, sections key by key."""
+
+    def make(**changes: Any) -> Config:
+        tree = {**TINY, "archive": {"path": str(archive.path)}}
+        for key, value in changes.items():
+            tree[key] = {**tree.get(key, {}), **value} if isinstance(value, dict) else value
+        return parse(tree)
+
+    return make
+
+
+def model_digests(folder: Path) -> dict[str, str]:
+    """Sha256 of every model of a run folder, those of its baselines too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("model.safetensors"))
+    }
+
+
+@pytest.fixture(scope="session")
+def digests() -> Callable[[Path], dict[str, str]]:
+    """The sha256 of every model of a run folder."""
+    return model_digests
+
+
+@pytest.fixture(scope="session")
+def expected(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Config], dict[str, str]]:
+    """The models' sha256 that one undisturbed process without Ray gets; computed once each."""
+    from raymmfl.run import run
+
+    known: dict[str, dict[str, str]] = {}
+
+    def find(config: Config) -> dict[str, str]:
+        serial = config.resources.model_copy(update={"runtime": "serial"})
+        silent = config.tracking.model_copy(update={"mlflow": False})
+        plain = config.model_copy(update={"resources": serial, "tracking": silent})
+        key = plain.model_dump_json(exclude={"resources"})
+        if key not in known:
+            known[key] = model_digests(run(plain, tmp_path_factory.mktemp("expected") / "run"))
+        return known[key]
+
+    return find
+
+
+class Command:
+    """A running `raymmfl`, whose lines can be waited for and which can be killed."""
+
+    def __init__(self, arguments: tuple[str | Path, ...], folder: Path) -> None:
+        self.errors = folder / f"stderr-{time.monotonic_ns()}.txt"
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("raymmfl"), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=folder,
+                text=True,
+                start_new_session=True,
+            )
+        self.lines: list[str] = []
+
+    def until(self, text: str) -> None:
+        """Wait for a line that holds the text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if text in line:
+                return
+        pytest.fail(f"ended before {text!r}: {self.lines[-3:]} {self.errors.read_text()}")
+
+    def family(self) -> list[psutil.Process]:
+        """All processes below it; Ray's own among them."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def stop(self, number: int) -> int:
+        """Send a signal; the exit status, once it and all processes below it are gone."""
+        family = self.family()
+        self.process.send_signal(number)
+        status = self.end()
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+        assert not alive, f"left behind: {alive}"
+        return status
+
+    def end(self) -> int:
+        """Wait for its end; the exit status."""
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout.read().splitlines()
+        status = self.process.wait(timeout=PATIENCE_S)
+        self.process.stdout.close()
+        return status
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Starts a `raymmfl` in the test's folder; what still runs at the test's end is killed."""
+    begun: list[Command] = []
+
+    def start(*arguments: str | Path) -> Command:
+        begun.append(Command(arguments, tmp_path))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        if each.process.poll() is None:
+            for process in [*each.family(), each.process]:
+                process.kill()

@@ -172,7 +172,7 @@ def test_resume_continues_the_run_without_double_points(store: str, tmp_path: Pa
     second.round(line(3))  # done again from an older checkpoint
     play(second, tmp_path, range(5, 7))
     second.finish("FINISHED", {"rounds": 6, "metrics": {"test/x/all/map": 0.1}})
-    third = start(tmp_path, store)  # as `sync` does
+    third = start(tmp_path, store)  # as `resume` does
     third.finish("FINISHED", {"rounds": 6, "metrics": {"test/x/all/map": 0.1}})
     assert first.run_id == second.run_id == third.run_id
     for key in ("val/global/all/map", "seconds/round", "round"):
@@ -278,7 +278,7 @@ def test_a_store_away_costs_seconds_and_shows_no_secret(
     mirror.finish("FINISHED", {"rounds": 3, "metrics": {}})
     assert time.monotonic() - begin < 10
     assert "3 of 3 rounds are not in MLflow" in str(mirror.warning)
-    assert f"raymmfl sync {tmp_path}" in str(mirror.warning)
+    assert f"raymmfl resume {tmp_path}" in str(mirror.warning)
     assert len(history.read(tmp_path / "history.jsonl")) == 3
     out, err = capfd.readouterr()
     noted = (tmp_path / "mlflow.json").read_text()

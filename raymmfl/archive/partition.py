@@ -39,13 +39,12 @@ def partition(archive: "Archive", config: ClientsConfig, seed: int) -> list[Clie
     """The clients of a run, in a fixed order.
 
     Raises:
-        PartitionError: for a region or sensor the archive does not have, or a client that would
-            hold no scene.
+        PartitionError: for a region or sensor the archive does not have, a client that would
+            hold no scene, two clients of one name, or none at all.
     """
     sensors = chosen_sensors(archive, config)
     regions = chosen_regions(archive, config)
-    train = archive.rows("train", sensors)
-    train = train[np.isin(archive.regions[train], regions)]
+    train = scenes(archive, config, "train")
     if config.partition == "region":
         sites = {region: train[archive.regions[train] == region] for region in regions}
     elif config.partition == "random":
@@ -63,6 +62,7 @@ def partition(archive: "Archive", config: ClientsConfig, seed: int) -> list[Clie
         region = site if config.partition == "region" else None
         for held in config.holdings.get(site, together):
             clients.append(_client(archive, site, region, held, rows, sensors))
+    _check_ids([client.client_id for client in clients])
     return clients
 
 
@@ -71,6 +71,15 @@ def pooled(clients: Sequence[Client]) -> Client:
     sensors = tuple(dict.fromkeys(sensor for client in clients for sensor in client.sensors))
     rows = np.unique(np.concatenate([client.rows for client in clients]))
     return Client("everyone/" + "+".join(sensors), None, sensors, rows)
+
+
+def scenes(archive: "Archive", config: ClientsConfig, split: str) -> Rows:
+    """Scene rows of a split that lie in a chosen region and have at least one chosen sensor."""
+    rows: Rows = archive.rows(split)
+    present = np.zeros(len(rows), bool)
+    for sensor in chosen_sensors(archive, config):
+        present |= archive.present(sensor)[rows]
+    return rows[present & np.isin(archive.regions[rows], chosen_regions(archive, config))]
 
 
 def class_counts(archive: "Archive", clients: Sequence[Client]) -> NDArray[np.int64]:
@@ -105,6 +114,17 @@ def _known(names: Sequence[str], known: Sequence[str], key: str, archive: "Archi
         if name not in known:
             raise PartitionError(
                 f"{key}: {name!r} is not in the archive {archive.path}; it has {', '.join(known)}"
+            )
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    if not ids:
+        raise PartitionError("clients.holdings leaves every site without a client")
+    for client_id in ids:
+        if ids.count(client_id) > 1:
+            raise PartitionError(
+                f"clients.holdings names the client {client_id} twice; give each of a site's "
+                f"clients other sensors"
             )
 
 

@@ -1,7 +1,6 @@
 """Small Parquet tables of plain columns, written whole or not at all."""
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raymmfl.errors import ArchiveError
+from raymmfl.files import write_whole
 
 
 def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -35,23 +35,11 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
         raise ArchiveError(
             f"{path}: a column mixes types ({error}); keep one type per column"
         ) from error
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ArchiveError(
-            f"{path}: cannot write here ({error}); make its folder first"
-        ) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner reads
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    if not path.parent.is_dir():
+        raise ArchiveError(f"{path}: cannot write here; make its folder first")
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    write_whole(path, content.getvalue())  # by a name that the next write reuses after a kill
 
 
 def read_table(path: str | Path) -> dict[str, list[Any]]:

@@ -5,8 +5,8 @@ the clients that hold the slot. Integer addition is associative, so any order an
 into partial sums gives equal bits. The total is divided by the accepted share.
 
 Error of a merged weight, before its rounding to float32, for K clients and |x| <= X:
-``|error| <= (K * 2^-41 + K * X * 2^-52) / share``: half a unit of the grid per client, plus the
-rounding of p_i and of the product in float64.
+``|error| <= K * 2^-41 / share + X * 2^-50``: half a unit of the grid per client, plus five
+roundings in float64 (p_i, its product with x, the share, the factor made of it, the result).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ MOMENT_BITS, MOMENT_LIMIT = 32, 2.0**30
 # Adding 1.5 * 2^52 to a float64 of at most 2^51 leaves its nearest integer in the low bits.
 _MAGIC = 1.5 * 2.0**52
 _MAGIC_BITS = np.float64(_MAGIC).view(np.int64)
-_CHUNK = 1 << 14  # float64s of a chunk fit the first-level caches
+_CHUNK = 1 << 15  # a chunk and its float64s fit the second-level cache; few calls per array
 
 
 @dataclass
@@ -62,8 +62,14 @@ def flatten(plan: Plan, arrays: Arrays) -> Flat:
     return flat
 
 
-def admit(plan: Plan, sensors: Collection[str], arrays: Arrays) -> None:
+def admit(plan: Plan, sensors: Collection[str], arrays: Arrays, centre: Flat) -> None:
     """Check that an update holds exactly what its client declared, finite and in range.
+
+    Args:
+        plan: the sharing plan.
+        sensors: what the client holds.
+        arrays: what it sent.
+        centre: the broadcast; second moments must stay in range about its means too.
 
     Raises:
         UpdateRefused: naming the array and what is wrong with it.
@@ -85,11 +91,19 @@ def admit(plan: Plan, sensors: Collection[str], arrays: Arrays) -> None:
         if slot.kind == "counters":
             if array.min(initial=0) < 0:
                 raise UpdateRefused(f"{name} counts below zero")
+        elif slot.kind == "weights":
+            _check_range(name, array, WEIGHT_LIMIT)
         else:
-            _check_range(name, array, WEIGHT_LIMIT if slot.kind == "weights" else MOMENT_LIMIT)
+            _check_range(name, array, MOMENT_LIMIT, strict=True)
+    for name, slot in declared.items():  # every mean is known to be finite by now
+        if slot.mean is not None:
+            value = _centred(plan, slot, arrays, centre)
+            _check_range(f"{name} about the merged mean", value, MOMENT_LIMIT, strict=True)
 
 
-def _check_range(name: str, array: NDArray[np.generic], limit: float) -> None:
+def _check_range(
+    name: str, array: NDArray[np.generic], limit: float, strict: bool = False
+) -> None:
     flat = array.reshape(-1)
     # One product of the array with itself is cheap and cannot hide a NaN, an infinity or a large
     # value; only when it is suspicious are the elements looked at.
@@ -101,7 +115,8 @@ def _check_range(name: str, array: NDArray[np.generic], limit: float) -> None:
         index = int(np.argmin(finite))
         raise UpdateRefused(f"{name} holds {flat[index]} (element {index}), not a finite number")
     index = int(np.argmax(np.abs(flat)))
-    if not abs(float(flat[index])) <= limit:
+    largest = abs(float(flat[index]))
+    if largest > limit or (strict and largest == limit):
         raise UpdateRefused(f"{name} holds {flat[index]:g} (element {index}), beyond {limit:g}")
 
 
@@ -115,8 +130,17 @@ class Partial:
     clients: list[str] = field(default_factory=list)
 
 
-def empty(plan: Plan) -> Partial:
-    """The sum over nobody."""
+def empty(plan: Plan, used: Partial | None = None) -> Partial:
+    """The sum over nobody.
+
+    Args:
+        plan: the sharing plan.
+        used: a sum of the same plan that nobody reads any more; its memory is used again.
+    """
+    if used is not None:
+        for vector in (used.weights, used.moments, used.counters):
+            vector.fill(0)
+        return Partial(used.weights, used.moments, used.counters)
     return Partial(
         np.zeros(plan.length("weights"), np.int64),
         np.zeros(plan.length("moments"), np.int64),
@@ -146,14 +170,20 @@ def add(
         elif slot.kind == "weights":
             _add_weights(partial.weights[span], array, shares[slot.sensor])
         else:
-            value = array.astype(np.float64)
-            if slot.merge == "moments" and slot.mean is not None:
-                mean = arrays[slot.mean].astype(np.float64)
-                about = centre.read(plan, plan.by_name[slot.mean]).astype(np.float64)
-                value += outer(mean - about, slot.shape)
+            value = _centred(plan, slot, arrays, centre)
             scaled = np.rint(value.reshape(-1) * (shares[slot.sensor] * 2.0**MOMENT_BITS))
             partial.moments[span] += scaled.astype(np.int64)
     partial.clients.append(client_id)
+
+
+def _centred(plan: Plan, slot: Slot, arrays: Arrays, centre: Flat) -> NDArray[np.float64]:
+    """A client's statistic as it is summed: second moments about the mean in the broadcast."""
+    value = arrays[slot.name].astype(np.float64)
+    if slot.merge == "moments" and slot.mean is not None:
+        mean = arrays[slot.mean].astype(np.float64)
+        about = centre.read(plan, plan.by_name[slot.mean]).astype(np.float64)
+        value += outer(mean - about, slot.shape)
+    return value
 
 
 def _add_weights(total: NDArray[np.int64], array: NDArray[np.generic], share: float) -> None:
@@ -163,11 +193,13 @@ def _add_weights(total: NDArray[np.int64], array: NDArray[np.generic], share: fl
     for start in range(0, flat.size, _CHUNK):
         part = flat[start : start + _CHUNK]
         scaled = buffer[: part.size]
-        np.multiply(part, scale, out=scaled, dtype=np.float64)
+        scaled[...] = part
+        scaled *= scale
         scaled += _MAGIC
         bits = scaled.view(np.int64)
         bits -= _MAGIC_BITS
-        total[start : start + part.size] += bits
+        sums = total[start : start + part.size]
+        np.add(sums, bits, out=sums)
 
 
 def outer(difference: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
@@ -186,11 +218,16 @@ def outer(difference: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.f
 
 def merge(partials: Sequence[Partial]) -> Partial:
     """Add up partial sums; any order and grouping gives equal bits."""
-    first = partials[0]
-    total = Partial(
-        first.weights.copy(), first.moments.copy(), first.counters.copy(), list(first.clients)
+    if len(partials) == 1:
+        return partials[0]
+    first, second = partials[:2]
+    total = Partial(  # new arrays; the parts stay as they are
+        first.weights + second.weights,
+        first.moments + second.moments,
+        np.maximum(first.counters, second.counters),
+        [*first.clients, *second.clients],
     )
-    for partial in partials[1:]:
+    for partial in partials[2:]:
         total.weights += partial.weights
         total.moments += partial.moments
         np.maximum(total.counters, partial.counters, out=total.counters)
@@ -208,13 +245,15 @@ def finish(plan: Plan, total: Partial, accepted: Shares, before: Flat) -> Flat:
             nobody's update was accepted keeps its value.
         before: the broadcast of this round.
     """
-    after = Flat(before.weights.copy(), before.moments.copy(), before.counters.copy())
+    after = Flat(np.empty_like(before.weights), before.moments.copy(), before.counters.copy())
     means: dict[str, NDArray[np.float64]] = {}
     for slot in plan.shared():
         share = accepted.get(slot.sensor, 0.0)
-        if share == 0.0:
-            continue
         span = plan.spans[slot.name]
+        if share == 0.0:
+            if slot.kind == "weights":
+                after.weights[span] = before.weights[span]
+            continue
         if slot.kind == "weights":
             _descale(total.weights[span], after.weights[span], 2.0**-WEIGHT_BITS / share)
         elif slot.kind == "counters":
@@ -234,7 +273,10 @@ def finish(plan: Plan, total: Partial, accepted: Shares, before: Flat) -> Flat:
 
 
 def _descale(total: NDArray[np.int64], out: NDArray[np.float32], scale: float) -> None:
+    buffer = np.empty(min(_CHUNK, total.size), np.float64)
     for start in range(0, total.size, _CHUNK):
-        part = total[start : start + _CHUNK].astype(np.float64)
-        part *= scale
-        out[start : start + _CHUNK] = part
+        part = total[start : start + _CHUNK]
+        scaled = buffer[: part.size]
+        scaled[...] = part
+        scaled *= scale
+        out[start : start + part.size] = scaled

@@ -41,7 +41,8 @@ def client_step(
         initial: the untrained model, from which arrays that are never shared start.
 
     Returns:
-        The update, the client's memory, its losses.
+        The update, whose arrays are views of the model and last until it plays again; the
+        client's memory; its losses.
     """
     config = setting.config
     load(setting.plan, model, broadcast, {**unshared(setting.plan, initial), **task.memory})
@@ -52,7 +53,7 @@ def client_step(
             config.mim,
             {sensor: (each.rows, each.vectors) for sensor, each in partners.items()},
             active=config.mim.weight > 0 and round_index >= config.mim.first_round,
-            upload=round_index < config.rounds,
+            upload=config.mim.weight > 0 and round_index < config.rounds,
         )
     trained = train(
         model,
@@ -83,9 +84,10 @@ def load(plan: Plan, model: MultiModalNet, broadcast: Flat, memory: Memory) -> N
         for name, tensor in model.state_dict().items():
             kept = memory.get(name)
             array = broadcast.read(plan, plan.by_name[name]) if kept is None else kept
-            if not array.flags.writeable:  # mapped from Ray's store; torch wants its own memory
-                array = np.array(array)
-            tensor.copy_(torch.from_numpy(array))
+            if tensor.device.type == "cpu":  # NumPy copies from Ray's read-only store as well
+                np.copyto(tensor.numpy(), array)
+            else:
+                tensor.copy_(torch.from_numpy(np.array(array)))
 
 
 def unshared(plan: Plan, arrays: Mapping[str, NDArray[np.generic]]) -> Memory:

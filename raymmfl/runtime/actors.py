@@ -4,31 +4,23 @@ The driver makes all actors and hands the server the handles, so that a dead ser
 while the client actors live on. Clients never call the server back.
 """
 
-import logging
-import os
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-# Ray reads these when it is imported; what the user has set stays.
-for _name, _value in {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "1",
-}.items():
-    os.environ.setdefault(_name, _value)
+import numpy as np
+import psutil
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-import ray  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from ray.exceptions import RayActorError, RayTaskError  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-from raymmfl.config import ResourcesConfig  # noqa: E402
-from raymmfl.errors import ResourceError, RunError  # noqa: E402
-from raymmfl.federation.aggregate import Flat, Partial  # noqa: E402
-from raymmfl.federation.exchange import Bank  # noqa: E402
-from raymmfl.federation.server import (  # noqa: E402
+from raymmfl.config import ResourcesConfig
+from raymmfl.errors import ResourceError, RunError
+from raymmfl.federation.aggregate import Flat, Partial
+from raymmfl.federation.exchange import Bank
+from raymmfl.federation.server import (
     Outcome,
     State,
     advance,
@@ -37,12 +29,13 @@ from raymmfl.federation.server import (  # noqa: E402
     server_step,
     tasks,
 )
-from raymmfl.federation.setting import Setting  # noqa: E402
-from raymmfl.federation.update import Broadcast, Record, Scoring, Task  # noqa: E402
-from raymmfl.runtime.fleet import Fleet, Handle  # noqa: E402
-from raymmfl.runtime.resources import actor_count  # noqa: E402
+from raymmfl.federation.setting import Setting
+from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.runtime.cluster import connect
+from raymmfl.runtime.fleet import DEAD, Fleet, Handle
+from raymmfl.runtime.memory import keep_freed_memory
+from raymmfl.runtime.resources import actor_count
 
-logger = logging.getLogger(__name__)
 SERVER_ATTEMPTS = 3
 
 
@@ -52,6 +45,7 @@ class ClientActor:
     def __init__(self, archive_path: str, threads: int) -> None:
         from raymmfl.runtime.worker import Worker
 
+        keep_freed_memory()
         self.worker = Worker(archive_path, threads)
 
     def prepare(self, setting: Setting) -> None:
@@ -82,7 +76,9 @@ class ServerActor:
         self, handles: Sequence[Handle], spawn: Callable[[], Handle], pinned: bool
     ) -> None:
         self.fleet = Fleet(handles, spawn, pinned)
-        self.attempts = 0
+        # a client actor may still play what a dead server asked: no two attempts are alike
+        self.attempts = time.time_ns()
+        self.told = 0  # restarts reported so far
 
     def prepare(self, setting: Setting, state: State | None) -> State:
         """Begin or continue a training."""
@@ -96,7 +92,6 @@ class ServerActor:
     def round(self) -> tuple[Flat, Outcome]:
         """One federated round: the merged arrays and what the clients reported."""
         self.attempts += 1
-        before = self.fleet.restarts
         cohort = choose(self.setting, self.state.round + 1)
         attempt = (self.state.round + 1, self.attempts)
         total, records = self.fleet.gather(
@@ -104,7 +99,7 @@ class ServerActor:
             broadcast(self.setting, self.state),
             tasks(self.setting, self.state, cohort),
         )
-        restarts = self.fleet.restarts - before
+        restarts, self.told = self.fleet.restarts - self.told, self.fleet.restarts
         self.state, outcome = server_step(
             self.setting, self.state, cohort, total, records, restarts
         )
@@ -145,7 +140,7 @@ class RayRuntime:
             self.workers = actor_count(
                 settings,
                 cohort,
-                ray.cluster_resources(),
+                [node["Resources"] for node in ray.nodes() if node["Alive"]],
                 psutil.virtual_memory().available / 2**30,
             )
         except ResourceError:
@@ -165,6 +160,8 @@ class RayRuntime:
         self.server = self._new_server()
         self.setting: Setting | None = None
         self.state: State | None = None
+        self._deaths = 0  # clients found dead with a dead server; the next round tells
+        self._notes: list[str] = []
 
     def prepare(self, setting: Setting, state: State | None) -> State:
         """Begin or continue a training; None starts from the untrained model."""
@@ -177,6 +174,12 @@ class RayRuntime:
         """One federated round; a dead server is replaced and the round begun again."""
         assert self.state is not None
         flat, outcome = self._call(lambda server: server.round.remote())
+        outcome = replace(
+            outcome,
+            restarts=outcome.restarts + self._deaths,
+            warnings=[*self._notes, *outcome.warnings],
+        )
+        self._deaths, self._notes = 0, []
         self.state = advance(self.state, flat, outcome)
         return self.state, outcome
 
@@ -194,8 +197,12 @@ class RayRuntime:
             ray.shutdown()
 
     def _call(self, call: Callable[[Handle], Handle], fresh: bool = False) -> Any:
+        dead = False
         for _ in range(SERVER_ATTEMPTS):
             try:
+                if dead:
+                    self._revive(fresh)
+                    dead = False
                 return ray.get(call(self.server))
             except RayTaskError as error:
                 cause = error.cause
@@ -204,14 +211,19 @@ class RayRuntime:
                 failure = RunError(f"the server failed: {type(cause).__name__}: {cause}")
                 failure.add_note(str(error))
                 raise failure from None
-            except RayActorError:
-                logger.warning("the server actor died; a new one continues from the last round")
-                self._revive(fresh)
+            except DEAD:
+                dead = True
         raise RunError("the server actor died again and again; is memory short?")
 
     def _revive(self, fresh: bool) -> None:
         """A new server with the client actors that still live."""
-        self.handles = [h if _alive(h) else self.spawn() for h in self.handles]
+        self._notes.append("the server actor died; a new one continues from the last round")
+        living = [_alive(handle) for handle in self.handles]
+        self._deaths += living.count(False)
+        self.handles = [
+            handle if lives else self.spawn()
+            for handle, lives in zip(self.handles, living, strict=True)
+        ]
         self.server = self._new_server()
         if not fresh and self.setting is not None:
             ray.get(self.server.prepare.remote(self.setting, self.state))
@@ -224,35 +236,10 @@ class RayRuntime:
         return server.remote(self.handles, self.spawn, self.pinned)
 
 
-def connect(address: str | None) -> bool:
-    """Connect to Ray unless this process is connected; True if a local cluster was started.
-
-    The dashboard and usage statistics stay off and Ray's token authentication on. Ray's own
-    messages go to its session's log folder.
-
-    Raises:
-        ResourceError: if the cluster at the address does not answer.
-    """
-    if ray.is_initialized():
-        return False
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = address or "this machine"
-        raise ResourceError(f"no Ray cluster answers at {where}: {error}") from None
-    return address is None
-
-
 def _alive(handle: Handle) -> bool:
     try:
         ray.get(handle.__ray_ready__.remote())
-    except RayActorError:
+    except DEAD:
         return False
     return True
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from raymmfl.errors import RunError
 from raymmfl.federation.aggregate import Partial, empty, merge
@@ -21,7 +21,8 @@ from raymmfl.federation.update import Broadcast, Record, Scoring, Task
 
 Handle = Any  # an actor handle or object reference of Ray, which has no types
 DEATHS_PER_CLIENT = 3
-_DEAD = (RayActorError, ObjectLostError)
+DEAD = (RayActorError, OutOfMemoryError)  # the second: Ray itself killed it, memory was short
+_LOST = (*DEAD, ObjectLostError)
 
 
 class Fleet:
@@ -50,7 +51,7 @@ class Fleet:
         for index, reference in enumerate(pending):
             try:
                 ray.get(reference)
-            except _DEAD:
+            except _LOST:
                 self._replace(index)
 
     def start(self) -> Any:
@@ -96,16 +97,16 @@ class Fleet:
                 answer = ray.get(ready)
             except RayTaskError as error:
                 raise _failure(client_id or f"actor {index}", error) from None
-            except _DEAD:
+            except _LOST:
                 lost = [*summed[index], *([client_id] if client_id else [])]
-                if client_id:
-                    deaths[client_id] = deaths.get(client_id, 0) + 1
-                    if deaths[client_id] >= DEATHS_PER_CLIENT:
-                        raise RunError(
-                            f"round {sent.round}: the process that plays client {client_id} died "
-                            f"{DEATHS_PER_CLIENT} times; is it short of memory? Fewer "
-                            f"resources.actors or a smaller train.batch_size may help"
-                        ) from None
+                what = f"plays client {client_id}" if client_id else "hands in a sum"
+                deaths[what] = deaths.get(what, 0) + 1
+                if deaths[what] >= DEATHS_PER_CLIENT + (0 if client_id else len(self.handles)):
+                    raise RunError(
+                        f"round {sent.round}: the process that {what} died {deaths[what]} times; "
+                        f"is it short of memory? Fewer resources.actors or a smaller "
+                        f"train.batch_size may help"
+                    ) from None
                 for each in summed[index]:
                     records.pop(each, None)
                 summed[index] = []
@@ -139,7 +140,7 @@ class Fleet:
                 results[job] = ray.get(ready)
             except RayTaskError as error:
                 raise _failure("scoring", error) from None
-            except _DEAD:
+            except _LOST:
                 deaths += 1
                 if deaths >= DEATHS_PER_CLIENT + len(self.handles):
                     raise RunError(
@@ -160,14 +161,18 @@ class Fleet:
         return None
 
     def _ask(self, call: Callable[[Handle], Handle]) -> Any:
+        cause = ""
         for _ in range(DEATHS_PER_CLIENT):
             try:
                 return ray.get(call(self.handles[0]))
             except RayTaskError as error:
                 raise _failure("start", error) from None
-            except _DEAD:
+            except _LOST as error:
+                cause = str(error)
                 self._replace(0)
-        raise RunError("client actors die as soon as they start; is memory short?")
+        failure = RunError("client actors die as soon as they start; is memory short?")
+        failure.add_note(cause)
+        raise failure
 
     def _replace(self, index: int) -> None:
         self.restarts += 1

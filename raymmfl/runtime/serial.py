@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from raymmfl.errors import RaymmflError, RunError
 from raymmfl.federation.exchange import Bank
 from raymmfl.federation.server import Outcome, State, broadcast, choose, server_step, tasks
 from raymmfl.federation.setting import Setting
-from raymmfl.federation.update import Scoring
+from raymmfl.federation.update import Broadcast, Record, Scoring, Task
 from raymmfl.runtime.worker import Worker
 
 
@@ -32,7 +33,7 @@ class SerialRuntime:
         attempt = (self.state.round + 1,)
         sent = broadcast(self.setting, self.state)
         records = {
-            task.client_id: self.worker.play(attempt, sent, task)
+            task.client_id: self._play(attempt, sent, task)
             for task in tasks(self.setting, self.state, cohort)
         }
         total = self.worker.partial(attempt)
@@ -42,6 +43,15 @@ class SerialRuntime:
     def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
         """Logits of each job with the current state."""
         return [self.worker.score(self.state.flat, job) for job in jobs]
+
+    def _play(self, attempt: tuple[int, ...], sent: Broadcast, task: Task) -> Record:
+        try:
+            return self.worker.play(attempt, sent, task)
+        except RaymmflError:
+            raise
+        except Exception as error:
+            what = f"client {task.client_id} failed: {type(error).__name__}: {error}"
+            raise RunError(what) from error
 
     def close(self) -> None:
         """Nothing to stop."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from raymmfl.archive.store import Archive
 from raymmfl.errors import UpdateRefused
 from raymmfl.federation.aggregate import Flat, Partial, add, admit, empty, flatten
-from raymmfl.federation.client import client_step, load, through_wire
+from raymmfl.federation.client import client_step, load, through_wire, unshared
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting
 from raymmfl.federation.sharing import resolve
-from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.federation.update import Broadcast, Memory, Record, Scoring, Task
 from raymmfl.federation.wire import decode
 from raymmfl.learning.batches import Images
 from raymmfl.models.multimodal import MultiModalNet, build
@@ -65,21 +65,26 @@ class Worker:
         self.setting = setting
         self.images = Images(self.archive, setting.config.archive.resample, self.device)
         self._models: dict[tuple[str, ...], MultiModalNet] = {}
-        self._initial: dict[str, NDArray[np.generic]] | None = None
+        self._initial: Memory | None = None
         self._attempt: tuple[int, ...] = ()
         self._partial: Partial | None = None
         self._received: tuple[tuple[int, ...], Flat] | None = None
 
     def start(self) -> Flat:
         """The untrained global state."""
-        return flatten(self.setting.plan, self.initial())
+        return flatten(self.setting.plan, self._untrained())
 
-    def initial(self) -> dict[str, NDArray[np.generic]]:
-        """Every array of the untrained full model, by name."""
+    def initial(self) -> Memory:
+        """The untrained arrays that never leave a client, by name; most plans have none."""
         if self._initial is None:
-            model = make_model(self.archive, self.setting, all_sensors(self.archive, self.setting))
-            self._initial = {name: t.cpu().numpy() for name, t in model.state_dict().items()}
+            plan = self.setting.plan
+            kept = any(slot.scope == "client" for slot in plan.slots)
+            self._initial = unshared(plan, self._untrained()) if kept else {}
         return self._initial
+
+    def _untrained(self) -> dict[str, NDArray[np.generic]]:
+        model = make_model(self.archive, self.setting, all_sensors(self.archive, self.setting))
+        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def play(self, attempt: tuple[int, ...], broadcast: Broadcast, task: Task) -> Record:
         """Train one client and add its update to this worker's partial sum of the attempt.
@@ -91,7 +96,7 @@ class Worker:
         """
         if attempt != self._attempt:
             self._attempt = attempt
-            self._partial = empty(self.setting.plan)
+            self._partial = empty(self.setting.plan, self._partial)
         assert self._partial is not None
         plan = self.setting.plan
         client = self.setting.by_id[task.client_id]
@@ -110,10 +115,13 @@ class Worker:
         update, up = through_wire(self.setting, update)
         refused = None
         try:
-            admit(plan, client.sensors, update.arrays)
+            admit(plan, client.sensors, update.arrays, flat)
             for sensor, parcel in update.embeddings.items():
                 if not np.isfinite(parcel.open().vectors).all():
                     raise UpdateRefused(f"the embeddings of {sensor} are not finite")
+            for name, array in memory.items():  # what is never shared must be sound as well
+                if not np.isfinite(array).all():
+                    raise UpdateRefused(f"{name} is not finite")
             add(plan, self._partial, client.client_id, update.arrays, task.shares, flat)
         except UpdateRefused as error:
             refused = str(error)
@@ -149,10 +157,7 @@ class Worker:
     def score(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
         """Logits (n, K) of one sensor's images."""
         model = self._model((job.sensor,))
-        memory = job.memory
-        if any(slot.scope == "client" for slot in self.setting.plan.slots):
-            memory = {**self.initial(), **memory}
-        load(self.setting.plan, model, state, memory)
+        load(self.setting.plan, model, state, {**self.initial(), **job.memory})
         model.eval()
         size = self.setting.config.evaluate.batch_size
         parts = []
@@ -173,7 +178,7 @@ class Worker:
         if self._received is None or self._received[0] != attempt:
             plan = self.setting.plan
             blocks = [plan.spans[slot.name] for slot in plan.shared() if slot.kind == "weights"]
-            weights = np.array(decode(broadcast.weights, blocks))
-            flat = Flat(weights, np.array(broadcast.moments), np.array(broadcast.counters))
+            weights = decode(broadcast.weights, blocks)  # may be a view of Ray's store
+            flat = Flat(weights, broadcast.moments, broadcast.counters)
             self._received = attempt, flat
         return self._received[1]
