@@ -42,9 +42,9 @@ class Scenes:
     def present(self, sensor: str) -> Any:
         return self._present[sensor]
 
-    def rows(self, split: str, sensors: Sequence[str] = ()) -> Any:
+    def rows(self, split: str) -> Any:
         assert split == "train"
-        return np.flatnonzero(np.all([self._present[each] for each in sensors], axis=0))
+        return np.arange(len(self.regions))
 
 
 @pytest.mark.parametrize("values", KINDS, ids=str)
@@ -126,6 +126,16 @@ def test_clients_that_cannot_be_made_are_named(
     with pytest.raises(PartitionError) as error:
         partition(archive, clients_config(**values), seed=0)
     assert says in str(error.value)
+
+
+def test_a_scene_that_lacks_a_sensor_still_serves_the_client_of_the_other() -> None:
+    scenes: Any = Scenes({"S1": [True, False, True], "S2": [True, True, False]}, ["a"] * 3)
+    found = {
+        client.client_id: client.rows.tolist() for client in partition(scenes, clients_config(), 0)
+    }
+    assert found == {"a/S1": [0, 2], "a/S2": [0, 1]}
+    (both,) = partition(scenes, clients_config(holding="all"), 0)
+    assert both.rows.tolist() == [0, 1, 2]
 
 
 def test_a_region_without_training_scenes_is_named() -> None:
