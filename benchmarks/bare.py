@@ -25,6 +25,7 @@ from benchmarks.workload import (
     order,
 )
 from raymmfl.models.multimodal import MultiModalNet, build
+from raymmfl.runtime.memory import keep_freed_memory
 
 PROCESSES = 2
 
@@ -35,9 +36,14 @@ def make_model(work: Work) -> MultiModalNet:
 
 
 class BareLoop:
-    """Two persistent processes and the state they share."""
+    """Two persistent processes and the state they share.
 
-    def __init__(self, work: Work) -> None:
+    Args:
+        work: what to train.
+        keep: let malloc keep freed memory, as our client actors do; a plain loop does not.
+    """
+
+    def __init__(self, work: Work, keep: bool = False) -> None:
         model = make_model(work)
         self.names = [name for name, _ in model.named_parameters()]
         self.shapes = [parameter.shape for parameter in model.parameters()]
@@ -54,7 +60,7 @@ class BareLoop:
         for own in self.sums:
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=serve, args=(theirs, work, self.state, own, self.next), daemon=True
+                target=serve, args=(theirs, work, self.state, own, self.next, keep), daemon=True
             )
             process.start()
             self.pipes.append(ours)
@@ -99,8 +105,12 @@ def views(vector: Tensor, parts: list[Tensor]) -> list[Tensor]:
     return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
 
 
-def serve(pipe: Connection, work: Work, state: Tensor, own: Tensor, following: Any) -> None:
+def serve(
+    pipe: Connection, work: Work, state: Tensor, own: Tensor, following: Any, keep: bool
+) -> None:
     """A process: play clients until there are none left, then wait for the next round."""
+    if keep:
+        keep_freed_memory()
     torch.set_num_threads(1)
     model = make_model(work)
     arrays, targets = make_data(work)

@@ -1,8 +1,9 @@
 """Round time on the Ray runtime against a bare two-process PyTorch loop doing the same work.
 
-Both sides live at once and take turns round by round, so that whatever else the machine does hits
-both alike; the order within a pair changes from pair to pair. After the first round the trainable
-weights of both must agree. Evaluation, tracking and checkpoints are off in both.
+All sides live at once and take turns round by round, so that whatever else the machine does hits
+them alike; who goes first changes from turn to turn. After the first round the trainable weights
+must agree. Evaluation, tracking and checkpoints are off everywhere. A second bare loop, whose
+malloc is set as in our client actors, tells what the framework alone costs.
 """
 
 import argparse
@@ -25,20 +26,23 @@ from raymmfl import environment
 AGREEMENT = 1e-5
 QUIET = 0.15  # cores of foreign load below which a round counts as undisturbed
 START_AIM = 2.5
+SIDES = ("ours", "bare", "tuned")
 
 
 @dataclass(frozen=True)
-class Pair:
+class Turn:
     """One round of each side, next to each other in time.
 
     Attributes:
         ours: seconds.
         bare: seconds.
-        foreign: cores that other programs kept busy in the worse of the two.
+        tuned: seconds of the bare loop with our malloc setting.
+        foreign: cores that other programs kept busy in the worst of them.
     """
 
     ours: float
     bare: float
+    tuned: float
     foreign: float
 
 
@@ -49,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures there as JSON")
     parser.add_argument("--only", choices=[work.backbone for work in WORKS], help="one model")
     parser.add_argument("--repetitions", type=int, default=3, help="fresh sets of processes")
-    parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds in each")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of each side per set")
     parser.add_argument("--starts", type=int, default=3, help="fresh processes of each side")
     chosen = parser.parse_args()
     works = [work for work in WORKS if chosen.only in (None, work.backbone)]
@@ -78,20 +82,23 @@ def _measure(work: Work, archive: Path, chosen: argparse.Namespace) -> dict[str,
     repetitions, difference = [], 0.0
     sizes: dict[str, int] = {}
     for _ in range(chosen.repetitions):
-        pairs, apart, sizes = _take_turns(work, archive, chosen.rounds)
-        repetitions.append(pairs)
+        turns, apart, sizes = _take_turns(work, archive, chosen.rounds)
+        repetitions.append(turns)
         difference = max(difference, apart)
     rounds = _summarise(repetitions)
     _say(
         f"  weights after round 1 differ by at most {difference:.1e}\n"
         f"  {'round':<22}{'ours s':>9}{'bare s':>9}{'ratio':>8}   aim {work.aim:.2f}"
+        f"      {'tuned bare s':>14}{'ratio':>8}"
     )
     for name in ("all", "quiet", "fastest"):
         line = rounds.get(name)
         if line:
             _say(
                 f"  {_title(name, line):<22}{line['ours']:>9.3f}{line['bare']:>9.3f}"
-                f"{line['ratio']:>8.2f}   {_spread(line)}"
+                f"{line['ratio']:>8.2f}   {_spread(line, 'ratio'):<14}"
+                f"{line['tuned']:>14.3f}{line['tuned ratio']:>8.2f}   "
+                f"{_spread(line, 'tuned ratio')}"
             )
     _say(f"  foreign load in the rounds: median {rounds['foreign']:.2f} cores")
     starts = _starts(work, archive, chosen.starts)
@@ -109,7 +116,7 @@ def _measure(work: Work, archive: Path, chosen: argparse.Namespace) -> dict[str,
         "work": asdict(work),
         "difference": difference,
         "rounds": rounds,
-        "pairs": [[asdict(pair) for pair in pairs] for pairs in repetitions],
+        "turns": [[asdict(turn) for turn in turns] for turns in repetitions],
         "start": starts["figures"],
         "bytes": sizes,
         "parts_ms": {"call": each, "round": total},
@@ -118,9 +125,9 @@ def _measure(work: Work, archive: Path, chosen: argparse.Namespace) -> dict[str,
 
 def _take_turns(
     work: Work, archive: Path, rounds: int
-) -> tuple[list[Pair], float, dict[str, int]]:
-    """Pairs of rounds with a fresh set of processes; how far the weights were apart; bytes."""
-    loop = bare.BareLoop(work)
+) -> tuple[list[Turn], float, dict[str, int]]:
+    """Rounds in turn with a fresh set of processes; how far the weights were apart; bytes."""
+    loop, tuned = bare.BareLoop(work), bare.BareLoop(work, keep=True)
     runtime = ours.start(work, archive)
     try:
         if runtime.workers != bare.PROCESSES:
@@ -129,6 +136,7 @@ def _take_turns(
                 f"{bare.PROCESSES} processes: this comparison needs 2 cores with free memory"
             )
         loop.round()
+        tuned.round()
         state, outcome = runtime.round()
         assert runtime.setting is not None
         apart = parts.largest_difference(ours.weights(runtime.setting, state), loop.weights())
@@ -139,65 +147,70 @@ def _take_turns(
             for way in ("up", "down")
             for purpose in ("weights", "moments", "counters")
         }
-        pairs = []
+        turns = []
         processors = Processors()
         for index in range(rounds):
             times, foreigns = {}, []
-            sides = [("ours", runtime.round), ("bare", loop.round)]
-            for name, play in sides if index % 2 else reversed(sides):
+            sides = [("ours", runtime.round), ("bare", loop.round), ("tuned", tuned.round)]
+            first = index % len(sides)
+            for name, play in sides[first:] + sides[:first]:
                 before = processors.now()
                 started = time.perf_counter()
                 play()
                 times[name] = time.perf_counter() - started
                 foreigns.append(foreign(before, processors.now()))
-            pairs.append(Pair(times["ours"], times["bare"], max(foreigns)))
+            turns.append(Turn(foreign=max(foreigns), **times))
     finally:
         loop.close()
+        tuned.close()
         runtime.close()
-    return pairs, apart, sizes
+    return turns, apart, sizes
 
 
-def _summarise(repetitions: list[list[Pair]]) -> dict[str, Any]:
-    """Medians over all rounds and over the quiet ones; the fastest round of each side."""
-    pairs = [pair for each in repetitions for pair in each]
-    quiet = [pair for pair in pairs if pair.foreign < QUIET]
+def _summarise(repetitions: list[list[Turn]]) -> dict[str, Any]:
+    """Medians over all rounds and over the quiet ones; the fastest round of each side.
+
+    The spread of the first is that over the repetitions' medians, else that over the rounds.
+    """
+    turns = [turn for each in repetitions for turn in each]
+    quiet = [turn for turn in turns if turn.foreign < QUIET]
     found: dict[str, Any] = {
-        "foreign": median(pair.foreign for pair in pairs),
-        "all": _line(pairs),
+        "foreign": median(turn.foreign for turn in turns),
+        "all": _line(turns),
         "repetitions": [_line(each) for each in repetitions],
     }
     if len(quiet) >= 3:
         found["quiet"] = _line(quiet)
-    fastest = min(pair.ours for pair in pairs), min(pair.bare for pair in pairs)
+    for name in ("ratio", "tuned ratio"):
+        medians = [each[name] for each in found["repetitions"]]
+        found["all"][f"{name} range"] = [min(medians), max(medians)]
+    fastest = {name: min(getattr(turn, name) for turn in turns) for name in SIDES}
     found["fastest"] = {
-        "pairs": len(pairs),
-        "ours": fastest[0],
-        "bare": fastest[1],
-        "ratio": fastest[0] / fastest[1],
+        "turns": len(turns),
+        **fastest,
+        "ratio": fastest["ours"] / fastest["bare"],
+        "tuned ratio": fastest["ours"] / fastest["tuned"],
     }
-    medians = [each["ratio"] for each in found["repetitions"]]
-    found["all"] |= {"least": min(medians), "most": max(medians)}
     return found
 
 
-def _line(pairs: list[Pair]) -> dict[str, Any]:
-    return {
-        "pairs": len(pairs),
-        "ours": median(pair.ours for pair in pairs),
-        "bare": median(pair.bare for pair in pairs),
-        "ratio": median(pair.ours / pair.bare for pair in pairs),
-        "least": min(pair.ours / pair.bare for pair in pairs),
-        "most": max(pair.ours / pair.bare for pair in pairs),
-    }
+def _line(turns: list[Turn]) -> dict[str, Any]:
+    line: dict[str, Any] = {"turns": len(turns)}
+    line |= {name: median(getattr(turn, name) for turn in turns) for name in SIDES}
+    for name, other in (("ratio", "bare"), ("tuned ratio", "tuned")):
+        ratios = [turn.ours / getattr(turn, other) for turn in turns]
+        line |= {name: median(ratios), f"{name} range": [min(ratios), max(ratios)]}
+    return line
 
 
 def _title(name: str, line: dict[str, Any]) -> str:
     titles = {"all": "median of", "quiet": "median of the quiet", "fastest": "fastest of"}
-    return f"{titles[name]} {line['pairs']}"
+    return f"{titles[name]} {line['turns']}"
 
 
-def _spread(line: dict[str, Any]) -> str:
-    return f"[{line['least']:.2f}-{line['most']:.2f}]" if "least" in line else ""
+def _spread(line: dict[str, Any], name: str) -> str:
+    least, most = line.get(f"{name} range", (None, None))
+    return f"[{least:.2f}-{most:.2f}]" if least else ""
 
 
 def _starts(work: Work, archive: Path, repeats: int) -> dict[str, Any]:
