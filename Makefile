@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# of demo and real: the run folder, and overrides such as ARGS="rounds=5 seed=1"
 OUT ?=
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo real test chaos check bench clean
@@ -21,18 +23,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install data/synthetic  ## train MF+FW+MIM on synthetic data over Ray actors and show the result
-	$(BIN)/raymmfl run configs/demo.yaml $(if $(OUT),--out $(OUT))
+	$(BIN)/raymmfl run configs/demo.yaml $(ARGS) $(if $(OUT),--out $(OUT))
 
 data/synthetic: | install
 	rm -rf data/synthetic-tiles
 	$(BIN)/raymmfl archive synth data/synthetic-tiles
 	$(BIN)/raymmfl archive pack data/synthetic-tiles --layout synthetic --out data/synthetic
 
-real: install  ## pack the Sentinel-1/2 tiles in $$RAYMMFL_DATA/terramesh_tiles and train on them
+real: install  ## pack the Sentinel-1/2 tiles in RAYMMFL_DATA/terramesh_tiles and train on them
 	@test -n "$(RAYMMFL_DATA)" || { echo "set RAYMMFL_DATA to the folder that holds terramesh_tiles/"; exit 2; }
 	test -d data/terramesh || $(BIN)/raymmfl archive pack $(RAYMMFL_DATA)/terramesh_tiles \
 		--layout terramesh --patch 32 --stride 16 --out data/terramesh
-	$(BIN)/raymmfl run configs/terramesh.yaml $(if $(OUT),--out $(OUT))
+	$(BIN)/raymmfl run configs/terramesh.yaml $(ARGS) $(if $(OUT),--out $(OUT))
 
 test: install  ## run the tests but for the long kill tests
 	$(BIN)/python -m pytest -m "not chaos"
@@ -49,4 +51,4 @@ bench: install  ## measure a round against a bare PyTorch loop doing the same wo
 	$(BIN)/python -m benchmarks.round
 
 clean:  ## remove data, runs and tracking made here (not .venv)
-	rm -rf data runs mlflow.db mlartifacts mlruns
+	rm -rf data runs mlflow.db mlflow.db.lock mlartifacts mlruns

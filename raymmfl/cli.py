@@ -59,16 +59,16 @@ def resume(
     go_on(run, address=address, say=_say)
 
 
-Kind = Literal["algorithms", "backbones", "partitions", "archives"]
+Kind = Literal["all", "algorithms", "backbones", "partitions", "archives"]
 
 
-def list_names(kind: Annotated[Kind | None, tyro.conf.Positional] = None, /) -> None:
+def list_names(kind: Annotated[Kind, tyro.conf.Positional] = "all", /) -> None:
     """Name the algorithms, backbones, partitions and archive layouts there are.
 
     Example: raymmfl list algorithms
 
     Args:
-        kind: which of them; all if left out.
+        kind: which of them.
     """
     tables: dict[str, Callable[[], dict[str, str]]] = {
         "algorithms": _algorithms,
@@ -77,7 +77,7 @@ def list_names(kind: Annotated[Kind | None, tyro.conf.Positional] = None, /) -> 
         "archives": _archives,
     }
     for name, table in tables.items():
-        if kind in (None, name):
+        if kind in ("all", name):
             rows = table()
             width = max(map(len, rows))
             print(f"{name}:")
@@ -220,7 +220,7 @@ def _main(arguments: list[str], debug: bool) -> int:
         print(f"raymmfl: {what}; what was written before is whole", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        print("raymmfl: interrupted; `raymmfl resume RUN` continues a run", file=sys.stderr)
+        print("raymmfl: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if debug:

@@ -250,10 +250,9 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
         ConfigError: naming the key path, the value, what is allowed and the nearest known name.
     """
     tree: dict[str, Any] = {}
-    where = "the overrides"
     if path is not None:
-        where = str(path)
         tree = _read(Path(path))
+    where = " with ".join(filter(None, [str(path or ""), " ".join(overrides)]))
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign or not key:
@@ -365,6 +364,15 @@ def _set(tree: dict[str, Any], keys: Sequence[str], value: Any, override: str) -
     tree[keys[-1]] = value
 
 
+_PLAIN = {
+    "a valid array": "a list, such as [a, b]",
+    "a valid integer": "a whole number",
+    "a valid string": "a word or text",
+    "an object": "keys and values",
+    "a valid boolean": "true or false",
+}
+
+
 def _explain(detail: ErrorDetails) -> str:
     """One sentence for one pydantic error: key path, value, what is allowed, nearest name."""
     location = [part for part in detail["loc"] if not _is_union_tag(part)]
@@ -377,6 +385,7 @@ def _explain(detail: ErrorDetails) -> str:
         return f"{path}: unknown key{hint}; known here: {allowed}"
     value = json.dumps(detail["input"], default=str)
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = _PLAIN.get(message, message)
     hint = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
         hint = nearest(detail["input"], re.findall(r"'([^']+)'", message))

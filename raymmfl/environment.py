@@ -48,9 +48,14 @@ def _version(package: str) -> str | None:
 
 def _processor() -> str:
     try:
+        facts = dict.fromkeys(("model name", "cpu family", "model", "stepping"), "")
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+            name, _, value = line.partition(":")
+            if name.strip() in facts:
+                facts[name.strip()] = value.strip()
+        if facts["model name"]:
+            family = f"family {facts['cpu family']} model {facts['model']}.{facts['stepping']}"
+            return f"{facts['model name']} ({family})"
     except OSError:
         pass
     return platform.processor() or platform.machine()

@@ -88,7 +88,9 @@ def learning_curves(history: History, out: Path, title: str = "") -> Path:
             if axis.lines:
                 axis.set_ylim(0, 1)
         _training_loss(axes[2], history, rounds, columns)
-        finish_rounds(axes[2], "training loss over clients", rounds)
+        finish_rounds(axes[2], "training loss over clients (log)", rounds)
+        if axes[2].has_data():
+            axes[2].set_yscale("log")  # MIM's own loss is many times the task's
         handles, labels = axes[0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))

@@ -15,7 +15,7 @@ from raymmfl import history
 from raymmfl.archive.store import Archive
 from raymmfl.archive.tables import read_table, write_table
 from raymmfl.checkpoint import Checkpoints
-from raymmfl.errors import RunError
+from raymmfl.errors import CheckpointError, RunError
 from raymmfl.federation.ledger import Entry, entries, totals
 from raymmfl.federation.server import Outcome, State
 from raymmfl.federation.setting import Setting
@@ -77,6 +77,8 @@ def train(
     warnings = [*warnings, *damaged]
     for warning in warnings:
         say(f"warning: {warning}")
+    if checkpoint is not None:
+        _check_fit(setting, checkpoint.state, folder)
     state = runtime.prepare(setting, checkpoint.state if checkpoint else None)
     checkpoints.clean(state.round)
     ledger = _Ledger(folder / "ledger.parquet", state.round)
@@ -109,6 +111,19 @@ def train(
     metrics, _ = score_state(runtime, setting, state, test, thresholds, final=True)
     digest = _write_model(setting, archive, state, folder / "model.safetensors")
     return Training(state, metrics, thresholds, totals(ledger.rows), digest)
+
+
+def _check_fit(setting: Setting, state: State, folder: Path) -> None:
+    """A checkpoint of another model or a longer run cannot be continued."""
+    plan = setting.plan
+    found = state.flat.weights.size, state.flat.moments.size, state.flat.counters.size
+    wanted = plan.length("weights"), plan.length("moments"), plan.length("counters")
+    names = {name for memory in state.memory.values() for name in memory}
+    if found != wanted or not names <= plan.by_name.keys() or state.round > setting.config.rounds:
+        raise CheckpointError(
+            f"the checkpoints of {folder} are of another model or a longer run than its "
+            f"config.yaml describes; put the configuration back, or start a new run"
+        )
 
 
 def _report(outcome: Outcome, moved: list[Entry], seconds: float) -> Line:
@@ -224,7 +239,7 @@ class _Clock:
         scores = [
             (view, metrics[f"val/{view}/all/{name}"], label)
             for view in ("global", "home", "away")
-            for name, label in (("map", "mAP"), ("f1_macro", "macro-F1"))
+            for name, label in (("map", "val mAP"), ("f1_macro", "macro-F1"))
             if f"val/{view}/all/{name}" in metrics
         ]
         shown = "".join(f"  {label} {value:.3f}" for view, value, label in scores[:2])
@@ -232,7 +247,7 @@ class _Clock:
         return (
             f"round {line['round']:>{len(str(rounds))}}/{rounds}  "
             f"clients {clients['accepted']}/{clients['cohort']}  "
-            f"loss {metrics.get('train/loss', float('nan')):.3f}{shown}  "
+            f"loss {metrics.get('train/task_loss', float('nan')):.3f}{shown}  "
             f"up {up:.1f} MB  down {down:.1f} MB  {line['seconds']['round']:.1f} s  "
             f"left {int(left) // 60}:{int(left) % 60:02d}"
         )

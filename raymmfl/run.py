@@ -6,7 +6,7 @@ This is the one place where the floors meet; the rounds themselves are in `round
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
@@ -64,9 +64,11 @@ def run(
             f"{out} exists already; give another --out, or continue it: raymmfl resume {out}"
         )
     chosen = algorithm or ALGORITHMS[config.algorithm]
-    with _opened(config, [chosen, *_baselines(config)], address) as (archive, runtime):
+    with _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime):
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "config.yaml", configuration.dump(config).encode())
+        say(f"run folder: {out}")
+        write_whole(out / "config.yaml", (_remark(chosen) + configuration.dump(config)).encode())
+        history.write_json(out / "algorithm.json", asdict(chosen))
         history.write_json(
             out / "environment.json",
             {**environment.describe(config.resources.threads), "archive": archive.digest},
@@ -77,7 +79,6 @@ def run(
 def resume(
     out: Path,
     *,
-    algorithm: Algorithm | None = None,
     address: str | None = None,
     say: Say = say_nothing,
 ) -> Path:
@@ -85,7 +86,6 @@ def resume(
 
     Args:
         out: the run folder.
-        algorithm: needed again if the run was started with one that is not in the table.
         address: of an existing Ray cluster.
         say: receives each line for a person.
 
@@ -107,16 +107,36 @@ def resume(
             + "".join(f"; {warning}" for warning in damaged)
             + f"; start again: raymmfl run {out / 'config.yaml'} --out <another folder>"
         )
-    chosen = algorithm or ALGORITHMS[config.algorithm]
-    before = json.loads((out / "environment.json").read_text())
+    chosen = Algorithm(**_read_json(out / "algorithm.json"))
+    before = _read_json(out / "environment.json")
     warnings = environment.changes(before, environment.describe(config.resources.threads))
-    with _opened(config, [chosen, *_baselines(config)], address) as (archive, runtime):
+    with _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime):
         if archive.digest != before.get("archive"):
             raise CheckpointError(
                 f"the archive {archive.path} is not the one that {out} was trained on; put the "
                 f"old one back, or start a new run"
             )
         return _all(config, chosen, archive, runtime, out, say, warnings)
+
+
+def _remark(algorithm: Algorithm) -> str:
+    """A first line for the configuration of an algorithm that no configuration can name."""
+    if ALGORITHMS.get(algorithm.name) == algorithm:
+        return ""
+    return (
+        f"# Trained by run(..., algorithm=...) with {algorithm.name!r}, see algorithm.json.\n"
+        f"# This file alone trains the algorithm that it names.\n"
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); put the file back, or start a new run"
+        ) from None
+    return found
 
 
 def _unmirrored(config: Config, out: Path) -> bool:
@@ -136,7 +156,7 @@ def _baselines(config: Config) -> list[Algorithm]:
 
 @contextmanager
 def _opened(
-    config: Config, algorithms: Sequence[Algorithm], address: str | None
+    config: Config, algorithms: Sequence[Algorithm], address: str | None, say: Say
 ) -> Iterator[tuple[Archive, Runtime]]:
     """The archive and a runtime, with everything checked that can be before work begins."""
     if config.tracking.mlflow:
@@ -145,12 +165,15 @@ def _opened(
     clients = partition(archive, config.clients, config.seed)
     for algorithm in algorithms:
         _check_pairs(archive, clients, algorithm)
+        _setting(config, algorithm, archive)  # builds the model, which may refuse its settings
     for name in ("val", "test"):
         if not Split(archive, config.clients, name).targets.any():
             raise PartitionError(
                 f"the {name} split of {archive.path} has no labelled scene of the chosen "
                 f"regions and sensors; pack it with smaller patches, or choose other regions"
             )
+    if config.resources.runtime == "ray":
+        say("starting Ray and its client actors")
     runtime = _runtime(config, archive, ceil(config.clients.fraction * len(clients)), address)
     try:
         yield archive, runtime
@@ -218,6 +241,7 @@ def _all(
         _draw(setting, archive, result, counts, out)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        say(f"stopped; `raymmfl resume {out}` continues after the last whole round")
         raise
     history.write_json(out / "result.json", result)
     names = ("config.yaml", "environment.json", "history.jsonl", "result.json", "ledger.parquet")
@@ -252,8 +276,10 @@ def _train_baselines(
 def _mirror(
     config: Config, algorithm: Algorithm, archive: Archive, folder: Path, parent: str | None
 ) -> NullMirror:
-    name = f"{config.name} {algorithm.name} seed {config.seed}"
+    place = folder.name if parent is None else folder.parents[1].name
+    name = f"{place} {algorithm.name} seed {config.seed}"
     tags = {
+        "run_folder": place,
         "algorithm": algorithm.name,
         "archive": archive.path.name,
         "archive_sha256": archive.digest,
@@ -332,7 +358,7 @@ def _draw(
     figures.learning_curves(lines, folder / "learning_curves.png", title)
     figures.class_f1(result, folder / "class_f1.png")
     figures.comparison(result, folder / "comparison.png")
-    figures.partition(ids, archive.labels, counts.tolist(), folder / "clients.png")
+    figures.partition(ids, archive.labels, counts.tolist(), folder / "clients.png", title)
     figures.bytes_exchanged(lines, folder / "bytes.png", title)
 
 
@@ -365,6 +391,10 @@ def _final_model(
 
 def _ending(tracker: NullMirror, result: dict[str, Any], out: Path, say: Say) -> None:
     say(comparison_table(result))
+    fused = result["metrics"].get("test/global/all/map")
+    guess = result["baselines"]["guess"]["test/all/map"]
+    if fused is not None and fused < guess:
+        say(f"warning: the global mAP of {fused:.3f} lies below the no-image guess of {guess:.3f}")
     say(f"run folder: {out}  (figures in {out / 'figures'})")
     if tracker.warning:
         say(f"warning: {tracker.warning}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+import raymmfl.runtime  # noqa: F401  (sets what Ray reads when it is imported)
 from raymmfl.archive.layouts import LAYOUTS
 from raymmfl.archive.pack import pack
 from raymmfl.archive.store import Archive
@@ -69,7 +71,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One Ray for the whole session, of four logical CPUs and no GPU."""
-    from raymmfl.runtime.actors import ray  # which sets Ray's environment first
+    import ray
 
     ray.init(
         num_cpus=4,
@@ -131,10 +133,29 @@ def expected(
     return find
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with MLflow's tables, which take seconds to make; tests copy it."""
+    import mlflow
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Path:
+    """A store of the test's own."""
+    return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+
+
 class Command:
     """A running `raymmfl`, whose lines can be waited for and which can be killed."""
 
-    def __init__(self, arguments: tuple[str | Path, ...], folder: Path) -> None:
+    def __init__(
+        self, arguments: tuple[str | Path, ...], folder: Path, slow: list[psutil.Process]
+    ) -> None:
+        self.slow = slow
         self.errors = folder / f"stderr-{time.monotonic_ns()}.txt"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
@@ -160,12 +181,20 @@ class Command:
         """All processes below it; Ray's own among them."""
         return list(psutil.Process(self.process.pid).children(recursive=True))
 
-    def stop(self, number: int) -> int:
-        """Send a signal; the exit status, once it and all processes below it are gone."""
+    def stop(self, number: int, group: bool = False) -> int:
+        """Send a signal; the exit status, once it and all processes below it are gone.
+
+        With ``group`` all of them get the signal, as from a terminal.
+        """
         family = self.family()
-        self.process.send_signal(number)
+        agents = [each for each in family if each.name().endswith("Agent")]
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         status = self.end()
-        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+        self.slow += agents
+        _, alive = psutil.wait_procs(set(family) - set(agents), timeout=PATIENCE_S)
         assert not alive, f"left behind: {alive}"
         return status
 
@@ -178,17 +207,27 @@ class Command:
         return status
 
 
+@pytest.fixture(scope="session")
+def slow_to_go() -> Iterator[list[psutil.Process]]:
+    """Ray's two agents, which first try for a minute to report that a killed Ray is gone."""
+    found: list[psutil.Process] = []
+    yield found
+    _, alive = psutil.wait_procs(found, timeout=2 * PATIENCE_S)
+    assert not alive, f"left behind: {alive}"
+
+
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+def launch(tmp_path: Path, slow_to_go: list[psutil.Process]) -> Iterator[Callable[..., Command]]:
     """Starts a `raymmfl` in the test's folder; what still runs at the test's end is killed."""
     begun: list[Command] = []
 
     def start(*arguments: str | Path) -> Command:
-        begun.append(Command(arguments, tmp_path))
+        begun.append(Command(arguments, tmp_path, slow_to_go))
         return begun[-1]
 
     yield start
     for each in begun:
         if each.process.poll() is None:
-            for process in [*each.family(), each.process]:
+            for process in each.family():
                 process.kill()
+            each.process.kill()

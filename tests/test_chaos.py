@@ -1,9 +1,8 @@
 """Kills, damage and locks: whatever dies, the model is the same file and the history whole."""
 
 import gc
-import os
+import json
 import random
-import shutil
 import signal
 import sqlite3
 import time
@@ -24,22 +23,6 @@ Make = Callable[..., Config]
 Expected = Callable[[Config], dict[str, str]]
 Digests = Callable[[Path], dict[str, str]]
 Launch = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with MLflow's tables, which take seconds to make; tests copy it."""
-    import mlflow
-
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Path:
-    """A store of the test's own."""
-    return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def begin(launch: Launch, config: Config, folder: Path) -> Any:
@@ -84,17 +67,11 @@ def check_whole(folder: Path, config: Config, found: dict[str, str], store: Path
             for line in lines
             for key in [*flat_metrics(line), "round"]
         )
-        result = history.read(place / "result.json") or [_json(place / "result.json")]
-        wanted.update((metric_key(key), config.rounds) for key in final_metrics(result[0]))
+        result = json.loads((place / "result.json").read_text())
+        wanted.update((metric_key(key), config.rounds) for key in final_metrics(result))
         assert points(store, role) == wanted
     hidden = [path for path in out.rglob(".*") if path.is_file() or path.suffix == ".tmp"]
     assert hidden == []
-
-
-def _json(path: Path) -> Any:
-    import json
-
-    return json.loads(path.read_text())
 
 
 def tracked(store: Path) -> dict[str, Any]:
@@ -113,7 +90,7 @@ def test_interrupted_then_killed_then_finished(
     seeded = random.Random(1)
     first = begin(launch, config, tmp_path)
     first.until("round 1/5")
-    assert first.stop(signal.SIGINT) == 130
+    assert first.stop(signal.SIGINT, group=True) == 130  # as Ctrl+C in a terminal does
     assert first.errors.read_text().startswith("raymmfl: interrupted; `raymmfl resume")
     rounds = [line["round"] for line in history.read(tmp_path / "run" / "history.jsonl")]
     assert rounds == list(range(1, len(rounds) + 1))
@@ -123,6 +100,9 @@ def test_interrupted_then_killed_then_finished(
     time.sleep(seeded.random() * 0.5)
     assert second.stop(signal.SIGKILL) == -signal.SIGKILL
 
+    # without Ray from here on: a second start of it would be all that this adds
+    whole = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(whole.replace("runtime: ray", "runtime: serial"))
     third = finish(launch)
     assert digests(tmp_path / "run") == expected(config)
     check_whole(tmp_path, config, digests(tmp_path / "run"), store)
@@ -182,13 +162,11 @@ def test_driver_killed(
     time.sleep(seeded.random() * delay_s)
     command.stop(signal.SIGKILL)
 
-    if moment == "in a round":  # once more, with the terminal's Ctrl+C to all processes
+    if moment == "in a round":  # once more, as a batch system ends it
         again = launch("resume", "run")
         again.until("round 5/6")
-        family = again.family()
-        os.killpg(again.process.pid, signal.SIGINT)
-        assert again.end() == 130
-        assert not psutil.wait_procs(family, timeout=60)[1]
+        assert again.stop(signal.SIGTERM) == 130
+        assert "interrupted" in again.errors.read_text()
     if moment == "between checkpoint and scores":  # the newest checkpoint takes damage too
         newest = max((tmp_path / "run" / "checkpoints").glob("0*")) / "state.safetensors"
         content = bytearray(newest.read_bytes())
@@ -202,27 +180,11 @@ def test_driver_killed(
     if moment == "between checkpoint and scores":
         assert len(damaged) == 1
         assert str(newest.relative_to(tmp_path)) in damaged[0]
-        kept = [line["warnings"] for line in history.read(tmp_path / "run" / "history.jsonl")]
-        assert sum("passed over" in each for each in sum(kept, [])) == 1
+        lines = history.read(tmp_path / "run" / "history.jsonl")
+        kept = [warning for line in lines for warning in line["warnings"]]
+        assert sum("passed over" in warning for warning in kept) == 1
     else:
         assert damaged == []
-
-
-@pytest.mark.chaos
-def test_terminated(
-    tiny: Make,
-    expected: Expected,
-    digests: Digests,
-    launch: Launch,
-    tmp_path: Path,
-) -> None:
-    config = tiny(rounds=6, resources={"actors": 2, "cpus": 0.5})
-    command = begin(launch, config, tmp_path)
-    command.until("round 2/6")
-    assert command.stop(signal.SIGTERM) == 130
-    assert "interrupted" in command.errors.read_text()
-    finish(launch)
-    assert digests(tmp_path / "run") == expected(config)
 
 
 @pytest.mark.chaos
@@ -271,7 +233,7 @@ def test_a_store_locked_for_half_a_minute(
 ) -> None:
     config = tiny(rounds=40, resources={"runtime": "serial"}, tracking=tracked(store))
     command = begin(launch, config, tmp_path)
-    command.until("round 2/40")
+    command.until(" 2/40")
     lock = sqlite3.connect(store, timeout=30)
     lock.execute("BEGIN EXCLUSIVE")
     time.sleep(30)
@@ -284,13 +246,15 @@ def test_a_store_locked_for_half_a_minute(
 @pytest.mark.chaos
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_hundred_rounds_leave_memory_as_it_was(tiny: Make, tmp_path: Path) -> None:
-    from ray._private.internal_api import node_stats
+    import ray
 
-    def stored() -> int:
+    def stored() -> float:
+        """Bytes of the object store in use, as Ray's scheduler was last told."""
         gc.collect()
-        return int(node_stats().store_stats.object_store_bytes_used)
+        kind = "object_store_memory"
+        return float(ray.cluster_resources()[kind] - ray.available_resources().get(kind, 0.0))
 
-    before = stored()
+    used: list[float] = []
     seen: dict[int, dict[str, int]] = {}
 
     def say(line: str) -> None:
@@ -298,6 +262,7 @@ def test_a_hundred_rounds_leave_memory_as_it_was(tiny: Make, tmp_path: Path) -> 
         if words[0] == "round" and words[1] in ("20/100", "100/100"):
             here = psutil.Process()
             family = [each for each in here.children(recursive=True) if "Actor" in title(each)]
+            used.append(stored())
             seen[int(words[1].split("/")[0])] = {
                 "driver": here.memory_info().rss,
                 **{f"{title(each)} {each.pid}": each.memory_info().rss for each in family},
@@ -308,7 +273,8 @@ def test_a_hundred_rounds_leave_memory_as_it_was(tiny: Make, tmp_path: Path) -> 
     assert len(seen[20]) == 4, "the driver, the server, two clients"
     for name, size in seen[20].items():
         assert seen[100][name] <= 1.1 * size, name
+    assert max(used) > 0, "the measure sees the global state"
     end = time.monotonic() + 30
-    while stored() > before and time.monotonic() < end:
+    while stored() and time.monotonic() < end:
         time.sleep(0.5)
-    assert stored() <= before
+    assert stored() == 0

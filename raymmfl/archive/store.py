@@ -211,7 +211,7 @@ def read_index(path: Path) -> tuple[dict[str, Any], str]:
         content = file.read_bytes()
     except OSError as error:
         raise ArchiveError(
-            f"{file}: {error.strerror}; make an archive with `raymmfl archive pack` or `synth`"
+            f"{file}: {error.strerror}; make an archive with `raymmfl archive pack`"
         ) from error
     try:
         index = json.loads(content)

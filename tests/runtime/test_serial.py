@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raymmfl import history
 from raymmfl.config import Config
 from raymmfl.errors import RunError
+from raymmfl.federation.client import client_step
 from raymmfl.run import resume, run
 from raymmfl.runtime import worker
 
@@ -23,13 +25,12 @@ def test_code_that_raises_ends_the_run_with_the_clients_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tiny(resources={"runtime": "serial"})
-    original = worker.client_step
 
     def broken(*arguments: Any) -> Any:
         client, round_index = arguments[3], arguments[5]
         if client.client_id == CULPRIT and round_index == 3:
             raise ValueError("boom")
-        return original(*arguments)
+        return client_step(*arguments)
 
     monkeypatch.setattr(worker, "client_step", broken)
     with pytest.raises(RunError, match=f"client {CULPRIT} failed: ValueError: boom"):
@@ -47,5 +48,20 @@ def test_two_runs_in_a_row_are_the_same_file(
 ) -> None:
     config = tiny(resources={"runtime": "serial"})
     assert digests(run(config, tmp_path / "run")) == expected(config)
-    other = tiny(resources={"runtime": "serial"}, seed=1)
-    assert digests(run(other, tmp_path / "other")) != expected(config)
+
+
+def test_an_undeclared_array_never_reaches_the_sum(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leak(*arguments: Any) -> Any:
+        update, memory, losses = client_step(*arguments)
+        if arguments[3].client_id == CULPRIT:
+            update.arrays["pixels"] = np.ones(7, np.float32)
+        return update, memory, losses
+
+    monkeypatch.setattr(worker, "client_step", leak)
+    out = run(tiny(resources={"runtime": "serial"}, rounds=1), tmp_path / "run")
+    (line,) = history.read(out / "history.jsonl")
+    assert list(line["clients"]["refused"]) == [CULPRIT]
+    assert "pixels" in line["clients"]["refused"][CULPRIT]
+    assert line["clients"]["accepted"] == 3
