@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from raymmfl.errors import CheckpointError
+from raymmfl.errors import RunError
 from raymmfl.federation.aggregate import Flat
 from raymmfl.federation.exchange import Bank
 from raymmfl.federation.server import State
@@ -61,13 +61,13 @@ class Checkpoints:
             changed: clients whose memory changed since the last save.
 
         Raises:
-            CheckpointError: if the disk refuses; the last checkpoint is untouched.
+            RunError: if the disk refuses; the last checkpoint is untouched.
         """
         try:
             self._save(state, report, changed)
         except OSError as error:
             free = shutil.disk_usage(self.folder.parent).free / 2**20
-            raise CheckpointError(
+            raise RunError(
                 f"the checkpoint of round {state.round} could not be written to {self.folder}: "
                 f"{error.strerror or error} ({free:.0f} MiB free); earlier ones are whole. Make "
                 f"room, then `raymmfl resume`"

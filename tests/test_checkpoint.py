@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raymmfl.checkpoint import KEEP, Checkpoints
-from raymmfl.errors import CheckpointError
+from raymmfl.errors import RunError
 from raymmfl.federation.aggregate import Flat
 from raymmfl.federation.exchange import Bank, Embeddings
 from raymmfl.federation.server import State
@@ -214,7 +214,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_last_one_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("raymmfl.checkpoint.write_whole", full)
-    with pytest.raises(CheckpointError, match=r"round 2 could not be written to .*No space left"):
+    with pytest.raises(RunError, match=r"round 2 could not be written to .*No space left"):
         checkpoints.save(a_state(2), {}, CLIENTS)
     monkeypatch.undo()
     found, warnings = Checkpoints(folder).load()

@@ -50,7 +50,9 @@ BROKEN = {
     "text for a number": broken("rounds", '"3"', "whole number", yaml="rounds: '3'"),
     "fraction for a whole": broken("rounds", "2.5", "whole number", yaml="rounds: 2.5"),
     "truth for a number": broken("seed", "true", "whole number", yaml="seed: true"),
-    "number for a truth": broken("train.augment", "1", "true or false", yaml="train: {augment: 1}"),
+    "number for a truth": broken(
+        "train.augment", "1", "true or false", yaml="train: {augment: 1}"
+    ),
     "word for a truth": broken("tracking.mlflow", '"maybe"', overrides=("tracking.mlflow=maybe",)),
     "nothing for a number": broken("train.lr", "null", "number", overrides=("train.lr=",)),
     "list for a number": broken("train.lr", "[0.1]", overrides=("train.lr=[0.1]",)),
