@@ -232,11 +232,18 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the words that :class:`_Loader` would read as numbers."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -280,7 +287,9 @@ def parse(tree: Mapping[str, Any], where: str = "the configuration") -> Config:
 def dump(config: Config) -> str:
     """The configuration as YAML that :func:`load` reads back to an equal one."""
     tree = config.model_dump(mode="json")
-    return yaml.safe_dump(tree, sort_keys=False)  # ASCII: YAML folds some Unicode line ends
+    return yaml.dump(
+        tree, Dumper=_Dumper, sort_keys=False
+    )  # ASCII: YAML folds some Unicode line ends
 
 
 class KeyHelp(NamedTuple):

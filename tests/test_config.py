@@ -195,6 +195,7 @@ def test_files_and_overrides_are_read(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @example(rounds=1, lr=1.0, region="\x85", actors=1, algorithm="mf")  # a line end to YAML
+@example(rounds=1, lr=1.0, region="0e0", actors=1, algorithm="mf")  # looks like a number
 @given(
     rounds=st.integers(1, 10**9),
     lr=st.floats(1e-300, 1e300),
