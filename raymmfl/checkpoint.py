@@ -78,7 +78,7 @@ class Checkpoints:
         for client_id in changed:
             memory = state.memory[client_id]
             if memory:
-                name = f"memory/{quote(client_id, safe='')}-{state.round:05d}.safetensors"
+                name = f"memory/{_file_name(client_id)}-{state.round:05d}.safetensors"
                 content = save({key: np.asarray(v, order="C") for key, v in memory.items()})
                 write_whole(self.folder / name, content)
                 self._memory[client_id] = {"file": name, "sha256": sha256(content)}
@@ -149,7 +149,9 @@ class Checkpoints:
     def _rounds(self) -> list[Path]:
         if not self.folder.exists():
             return []
-        return sorted(path for path in self.folder.iterdir() if path.name.isdigit())
+        return sorted(
+            path for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal()
+        )
 
     def _prune(self) -> None:
         rounds = self._rounds()
@@ -165,6 +167,12 @@ class Checkpoints:
         for path in (self.folder / "memory").glob("*.safetensors"):
             if f"memory/{path.name}" not in needed:
                 path.unlink()
+
+
+def _file_name(client_id: str) -> str:
+    """A file name for a client, unlike any other's; long names end in a digest."""
+    name = quote(client_id, safe="")
+    return name if len(name) <= 100 else f"{name[:80]}-{sha256(client_id.encode())[:16]}"
 
 
 def _arrays(state: State) -> dict[str, NDArray[np.generic]]:

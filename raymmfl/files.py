@@ -1,7 +1,10 @@
 """Files that are whole or absent: write beside, flush to disk, rename."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -26,3 +29,15 @@ def write_whole(path: Path, content: bytes) -> None:
 def sha256(content: bytes) -> str:
     """Hexadecimal sha256."""
     return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def sole_owner(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process alone; a killed one frees it.
+
+    Raises:
+        BlockingIOError: if another process has it.
+    """
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -15,7 +15,7 @@ from raymmfl import history
 from raymmfl.archive.store import Archive
 from raymmfl.archive.tables import read_table, write_table
 from raymmfl.checkpoint import Checkpoints
-from raymmfl.errors import CheckpointError, RunError
+from raymmfl.errors import CheckpointError
 from raymmfl.federation.ledger import Entry, entries, totals
 from raymmfl.federation.server import Outcome, State
 from raymmfl.federation.setting import Setting
@@ -179,14 +179,21 @@ class _Diary:
 
     def __init__(self, path: Path, last_round: int) -> None:
         self.path = path
-        history.truncate(path, last_round)
-        lines = history.read(path)
-        self.last = int(lines[-1]["round"]) if lines else 0
-        self.thresholds: dict[str, float] = lines[-1]["thresholds"] if lines else {}
-        if lines and self.last < last_round - 1:
-            raise RunError(
-                f"{path} ends at round {self.last}, the checkpoint at {last_round}: lines are "
-                f"missing; put the file back, or start a new run"
+        try:
+            history.truncate(path, last_round)
+            lines = history.read(path)
+            rounds = [line["round"] for line in lines]
+            self.thresholds: dict[str, float] = lines[-1]["thresholds"] if lines else {}
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} holds a line that is none of ours ({error}); put the file back, or start "
+                f"a new run"
+            ) from None
+        self.last = len(rounds)
+        if rounds != list(range(1, self.last + 1)) or self.last < last_round - 1:
+            raise CheckpointError(
+                f"{path} lacks rounds: it has {rounds}, the checkpoint is of round {last_round}; "
+                f"put the file back, or start a new run"
             )
 
     def add(self, line: Line) -> None:
@@ -203,10 +210,15 @@ class _Ledger:
         self.rows: list[Entry] = []
         if path.exists():
             table = read_table(path)
+            missing = Entry.__dataclass_fields__.keys() - table
+            if missing:
+                raise CheckpointError(f"{path} lacks the column {min(missing)}; put the file back")
             values = zip(*(table[name] for name in Entry.__dataclass_fields__), strict=True)
             self.rows = [
                 row for row in (Entry(*each) for each in values) if row.round <= last_round
             ]
+        elif last_round:
+            raise CheckpointError(f"{path} is missing; put the file back, or start a new run")
 
     def add(self, outcome: Outcome) -> list[Entry]:
         moved = []

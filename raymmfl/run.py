@@ -22,11 +22,11 @@ from raymmfl.algorithms import ALGORITHMS, Algorithm
 from raymmfl.archive.partition import Client, class_counts, partition, pooled
 from raymmfl.archive.store import Archive
 from raymmfl.checkpoint import Checkpoints
-from raymmfl.config import Config
+from raymmfl.config import Config, ResourcesConfig, TrackingConfig
 from raymmfl.errors import CheckpointError, PartitionError
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting
-from raymmfl.files import write_whole
+from raymmfl.files import sha256, sole_owner, write_whole
 from raymmfl.models.export import SceneClassifier
 from raymmfl.report import comparison_table, partition_table
 from raymmfl.rounds import Say, Training, final_arrays, say_nothing, train
@@ -64,14 +64,20 @@ def run(
             f"{out} exists already; give another --out, or continue it: raymmfl resume {out}"
         )
     chosen = algorithm or ALGORITHMS[config.algorithm]
-    with _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime):
-        out.mkdir(parents=True, exist_ok=True)
+    with (
+        _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime),
+        _owned(out, fresh=True),
+    ):
         say(f"run folder: {out}")
         write_whole(out / "config.yaml", (_remark(chosen) + configuration.dump(config)).encode())
         history.write_json(out / "algorithm.json", asdict(chosen))
         history.write_json(
             out / "environment.json",
-            {**environment.describe(config.resources.threads), "archive": archive.digest},
+            {
+                **environment.describe(config.resources.threads),
+                "archive": archive.digest,
+                "config": _digest(config),
+            },
         )
         return _all(config, chosen, archive, runtime, out, say, [])
 
@@ -110,13 +116,47 @@ def resume(
     chosen = Algorithm(**_read_json(out / "algorithm.json"))
     before = _read_json(out / "environment.json")
     warnings = environment.changes(before, environment.describe(config.resources.threads))
-    with _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime):
+    with (
+        _owned(out, fresh=False),
+        _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime),
+    ):
+        if _digest(config) != before.get("config"):
+            raise CheckpointError(
+                f"{out / 'config.yaml'} was changed since the run began (only resources and "
+                f"tracking may be); put it back, or start a new run with it"
+            )
         if archive.digest != before.get("archive"):
             raise CheckpointError(
                 f"the archive {archive.path} is not the one that {out} was trained on; put the "
                 f"old one back, or start a new run"
             )
         return _all(config, chosen, archive, runtime, out, say, warnings)
+
+
+@contextmanager
+def _owned(out: Path, fresh: bool) -> Iterator[None]:
+    """Hold the run folder; two processes in one would mix their rounds.
+
+    Raises:
+        CheckpointError: if another process has it, or a fresh one has been filled meanwhile.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with sole_owner(out):
+            if fresh and (out / "config.yaml").exists():
+                raise CheckpointError(f"{out} has been filled by another run; give another --out")
+            yield
+    except BlockingIOError:
+        raise CheckpointError(f"{out} is in use by another process; let it end first") from None
+
+
+def _digest(config: Config) -> str:
+    """Of all that decides the result; where it runs and is mirrored may change on resume."""
+    decisive = config.model_copy(
+        update={"resources": ResourcesConfig(threads=config.resources.threads)}
+        | {"tracking": TrackingConfig()}
+    )
+    return sha256(configuration.dump(decisive).encode())
 
 
 def _remark(algorithm: Algorithm) -> str:
@@ -131,7 +171,9 @@ def _remark(algorithm: Algorithm) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no keys and values")
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); put the file back, or start a new run"
@@ -143,11 +185,7 @@ def _unmirrored(config: Config, out: Path) -> bool:
     """Whether something of a finished run did not reach MLflow: it was away, or we were killed."""
     folders = [out, *(out / "baselines" / name for name in config.baselines)]
     notes = [folder / "mlflow.json" for folder in folders if config.tracking.mlflow]
-    return any(
-        json.loads(note.read_text()).get("status") != "FINISHED"
-        for note in notes
-        if note.is_file()
-    )
+    return any(_read_json(note).get("status") != "FINISHED" for note in notes if note.is_file())
 
 
 def _baselines(config: Config) -> list[Algorithm]:
@@ -238,12 +276,15 @@ def _all(
         training = train(setting, archive, runtime, out, tracker, say, warnings)
         baselines = _train_baselines(config, archive, runtime, out, tracker, say)
         result = _result(setting, archive, training, baselines)
-        _draw(setting, archive, result, counts, out)
+        history.write_json(out / "result.json", result)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"stopped; `raymmfl resume {out}` continues after the last whole round")
         raise
-    history.write_json(out / "result.json", result)
+    try:
+        _draw(setting, archive, result, counts, out)
+    except Exception as error:  # a picture that cannot be drawn must not cost the result
+        say(f"warning: the figures were not drawn: {type(error).__name__}: {error}")
     names = ("config.yaml", "environment.json", "history.jsonl", "result.json", "ledger.parquet")
     files = [out / name for name in (*names, "model.safetensors", "figures")]
     tracker.finish("FINISHED", result, files, _final_model(setting, archive, training))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from raymmfl.archive.partition import chosen_sensors, scenes
 from raymmfl.archive.store import Archive
 from raymmfl.config import ClientsConfig
+from raymmfl.errors import RunError
 from raymmfl.evaluate import absent, as_logits, best_threshold, guess, score
 from raymmfl.federation.server import Outcome, State
 from raymmfl.federation.setting import Setting
@@ -83,7 +84,9 @@ def score_state(
     """
     if not len(split.rows):
         return {}, dict(thresholds or {})
-    parts = groups(setting, split.regions, split.sensors, state.memory, final)
+    held = {each for client in setting.clients for each in client.sensors}
+    trained = [sensor for sensor in split.sensors if sensor in held]
+    parts = groups(setting, split.regions, trained, state.memory, final)
     size = 4 * setting.config.evaluate.batch_size
     cut = [(part, each) for part in parts for each in jobs(part, split.rows, split.present, size)]
     answers = runtime.score([job for _, (_, _, job) in cut])
@@ -92,22 +95,45 @@ def score_state(
         by_sensor = logits.setdefault(_key(part), {})
         if sensor not in by_sensor:
             by_sensor[sensor] = np.full(split.targets.shape, np.nan, np.float32)
-        by_sensor[sensor][places] = answer
+        # an infinity, unlike a NaN, cannot be taken for a sensor that a scene lacks
+        by_sensor[sensor][places] = np.where(np.isfinite(answer), answer, np.inf)
     metrics: dict[str, list[Metrics]] = {}
     used = dict(thresholds or {})
     for (view, _), by_sensor in logits.items():
         for sensors, values in {"all": _fuse(by_sensor), **by_sensor}.items():
-            scored = np.isfinite(values).all(axis=1)
+            scored = ~np.isnan(values).all(axis=1)  # the others have no such sensor here
+            if not np.isfinite(values[scored]).all():
+                raise RunError(
+                    f"the {view} scores of {sensors} on the {split.name} split are not finite; "
+                    f"a smaller train.lr usually helps"
+                )
             if not split.targets[scored].any():
                 continue
             place = f"{view}/{sensors}"
-            if thresholds is None:
-                used[place] = best_threshold(values[scored], split.targets[scored])
+            if thresholds is None and place not in used:
+                used[place] = best_threshold(*_pooled(logits, view, sensors, split))
             # models away from home are not validated there; they keep the threshold of home
             threshold = used.get(place, used.get(f"home/{sensors}"))
             found = score(values[scored], split.targets[scored], split.labels, threshold)
             metrics.setdefault(f"{split.name}/{place}", []).append(found)
     return _mean(metrics), used
+
+
+def _pooled(
+    logits: Mapping[tuple[str, str], Mapping[str, FloatArray]],
+    view: str,
+    sensors: str,
+    split: Split,
+) -> tuple[FloatArray, NDArray[np.uint8]]:
+    """Logits and targets of all parts of a view, for one threshold that serves them all."""
+    values, targets = [], []
+    for (each, _), by_sensor in logits.items():
+        if each == view and (sensors == "all" or sensors in by_sensor):
+            found = _fuse(by_sensor) if sensors == "all" else by_sensor[sensors]
+            scored = ~np.isnan(found).all(axis=1)
+            values.append(found[scored])
+            targets.append(split.targets[scored])
+    return np.concatenate(values), np.concatenate(targets)
 
 
 def score_guess(archive: Archive, setting: Setting, split: Split, val: Split) -> Metrics:
@@ -131,7 +157,7 @@ def _key(group: Group) -> tuple[str, str]:
 def _fuse(by_sensor: Mapping[str, FloatArray]) -> FloatArray:
     """Mean logits of the sensors present (NaN where none is)."""
     stack = np.stack(list(by_sensor.values()))
-    there = np.isfinite(stack)
+    there = ~np.isnan(stack)
     count = there.sum(axis=0)
     total = np.where(there, stack, 0).sum(axis=0, dtype=np.float32)
     fused = np.full(total.shape, np.nan, np.float32)

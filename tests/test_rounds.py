@@ -16,14 +16,15 @@ import yaml
 from safetensors.numpy import load_file
 
 from raymmfl import history
-from raymmfl.algorithms import ALGORITHMS
+from raymmfl.algorithms import ALGORITHMS, Algorithm
 from raymmfl.archive.store import Archive
 from raymmfl.archive.tables import read_table
 from raymmfl.config import Config, parse
 from raymmfl.errors import CheckpointError, PartitionError, RunError
-from raymmfl.files import sha256
+from raymmfl.files import sha256, sole_owner
 from raymmfl.learning.batches import Images
 from raymmfl.run import resume, run
+from raymmfl.runtime.worker import Worker
 
 Configure = Callable[..., Config]
 
@@ -281,8 +282,99 @@ def test_a_changed_machine_is_told(stopped: Path) -> None:
 def test_missing_history_lines_are_an_error(stopped: Path) -> None:
     path = stopped / "history.jsonl"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(RunError, match="ends at round 1, the checkpoint at 3"):
+    with pytest.raises(CheckpointError, match=r"it has \[1\], the checkpoint is of round 3"):
         resume(stopped)
+
+
+@pytest.mark.parametrize("damage", ["no history", "a gap", "no ledger", "a foreign line"])
+def test_what_is_missing_of_the_diary_is_noticed(stopped: Path, damage: str) -> None:
+    path = stopped / "history.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "no history":
+        path.unlink()
+    elif damage == "a gap":
+        path.write_bytes(lines[0] + lines[2])
+    elif damage == "no ledger":
+        (stopped / "ledger.parquet").unlink()
+    else:
+        path.write_bytes(lines[0] + b'{"note": "mine"}\n' + lines[2])
+    with pytest.raises(CheckpointError, match="put the file back"):
+        resume(stopped)
+
+
+def test_a_run_folder_is_of_one_process(stopped: Path) -> None:
+    before = (stopped / "history.jsonl").read_bytes()
+    with sole_owner(stopped), pytest.raises(CheckpointError, match="in use by another process"):
+        resume(stopped)
+    assert (stopped / "history.jsonl").read_bytes() == before
+
+
+def test_a_changed_configuration_is_not_continued(stopped: Path) -> None:
+    path = stopped / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["train"]["lr"] = 0.5
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(CheckpointError, match="changed since the run began"):
+        resume(stopped)
+
+
+def test_where_it_runs_may_change(stopped: Path, finished: Path) -> None:
+    path = stopped / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["resources"]["actors"] = 3
+    path.write_text(yaml.safe_dump(tree))
+    assert digest(resume(stopped)) == digest(finished)
+
+
+def test_an_algorithm_of_ones_own_is_continued(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Algorithm("mine", "tied and whitened", "here", tied=True, whitening=True)
+    whole = run(configure(), tmp_path / "whole", algorithm=mine)
+
+    def stop(line: str) -> None:
+        if line.startswith("round 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(configure(), tmp_path / "cut", algorithm=mine, say=stop)
+    assert digest(resume(tmp_path / "cut")) == digest(whole)
+    assert (whole / "config.yaml").read_text().startswith("# Trained by run(..., algorithm=...)")
+
+
+def test_a_sensor_that_nobody_holds_is_not_scored(configure: Configure, tmp_path: Path) -> None:
+    holdings = {"Austria": [["S1"]], "Finland": [["S1"]]}
+    out = run(configure(algorithm="mf", clients={"holdings": holdings}), tmp_path / "out")
+    metrics = json.loads((out / "result.json").read_text())["metrics"]
+    assert {key.split("/")[2] for key in metrics} == {"all", "S1"}
+
+
+def test_scores_that_are_not_finite_end_the_run(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Worker.score
+
+    def score(self: Worker, state: Any, job: Any) -> Any:
+        logits = original(self, state, job)
+        logits[: len(logits) // 2] = np.nan
+        return logits
+
+    monkeypatch.setattr(Worker, "score", score)
+    with pytest.raises(RunError, match=r"scores of .* on the val split are not finite"):
+        run(configure(), tmp_path / "out")
+
+
+def test_figures_that_cannot_be_drawn_do_not_cost_the_result(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("raymmfl.run._draw", draw)
+    said: list[str] = []
+    out = run(configure(rounds=1), tmp_path / "out", say=said.append)
+    assert (out / "result.json").is_file()
+    assert any("no ink" in line for line in said)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, bad: Sequence[int], sensor: str) -> None:
@@ -346,7 +438,7 @@ def test_a_round_without_an_update_ends_the_run_and_keeps_what_was(
             },
             "mf+mim links images",
         ),
-        ({"clients": {"partition": "random", "sites": 900}}, "would hold no training scene"),
+        ({"clients": {"partition": "random", "sites": 900}}, "900 sites for "),
         ({"clients": {"regions": ["Atlantis"]}}, "Atlantis"),
     ],
 )

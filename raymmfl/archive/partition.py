@@ -45,6 +45,10 @@ def partition(archive: "Archive", config: ClientsConfig, seed: int) -> list[Clie
     sensors = chosen_sensors(archive, config)
     regions = chosen_regions(archive, config)
     train = scenes(archive, config, "train")
+    if config.partition != "region" and config.sites > len(train):
+        raise PartitionError(
+            f"clients.sites: {config.sites} sites for {len(train)} training scenes; use fewer"
+        )
     if config.partition == "region":
         sites = {region: train[archive.regions[train] == region] for region in regions}
     elif config.partition == "random":

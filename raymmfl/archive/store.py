@@ -104,6 +104,7 @@ class Archive:
             raise ArchiveError(
                 f"{self.path / INDEX_FILE}: {error} is missing or misshapen; pack again"
             ) from error
+        _check_digest(self.path / SCENES_FILE, index["files"][SCENES_FILE]["sha256"])
         scenes = _read_scenes(self.path / SCENES_FILE, list(self.sensors))
         self.scene_ids: list[str] = scenes["scene_id"]
         self.splits = np.array(scenes["split"], dtype=np.str_)
@@ -247,6 +248,12 @@ def _check_sizes(path: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
                 f"{file}: {size} bytes instead of {facts['bytes']}; truncated or changed: copy it "
                 "again or pack again"
             )
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    """The table decides who learns what from which row, and is small: it is checked each time."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        raise ArchiveError(f"{path} was changed or damaged after packing; pack the archive again")
 
 
 def _read_scenes(path: Path, sensors: Sequence[str]) -> dict[str, list[Any]]:

@@ -126,3 +126,14 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
         assert not out.exists()
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert (out / "part").read_text() == "whole"
+
+
+def test_a_changed_scene_table_is_refused(archive: Archive, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(archive.path, copy)
+    table = copy / "scenes.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 3] ^= 1
+    table.write_bytes(content)
+    with pytest.raises(ArchiveError, match=r"scenes.parquet was changed or damaged"):
+        Archive.open(copy)
