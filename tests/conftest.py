@@ -165,6 +165,8 @@ class Command:
                 cwd=folder,
                 text=True,
                 start_new_session=True,
+                # a shell that runs the tests in the background lets SIGINT be ignored
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.lines: list[str] = []
 
