@@ -10,7 +10,8 @@ from benchmarks.workload import BATCH, RATE, SEED, Work
 from raymmfl.algorithms import ALGORITHMS
 from raymmfl.archive.partition import partition
 from raymmfl.archive.store import Archive
-from raymmfl.config import Config, parse
+from raymmfl.config import Config
+from raymmfl.configfile import parse
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.server import State
 from raymmfl.federation.setting import Setting

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raymmfl import config as configuration
+from raymmfl import configfile as configuration
 from raymmfl import environment, figures, history
 from raymmfl.algorithms import ALGORITHMS, Algorithm
 from raymmfl.archive.partition import Client, class_counts, partition, pooled

@@ -20,7 +20,8 @@ from raymmfl.archive.layouts import LAYOUTS
 from raymmfl.archive.pack import pack
 from raymmfl.archive.store import Archive
 from raymmfl.archive.synthetic import synthesise
-from raymmfl.config import Config, parse
+from raymmfl.config import Config
+from raymmfl.configfile import parse
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from raymmfl import history
-from raymmfl.config import Config, dump
+from raymmfl.config import Config
+from raymmfl.configfile import dump
 from raymmfl.run import run
 from raymmfl.tracking_store import final_metrics, flat_metrics, metric_key
 

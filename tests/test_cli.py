@@ -12,7 +12,8 @@ import pytest
 
 from raymmfl import __version__, history
 from raymmfl.archive.store import Archive
-from raymmfl.config import Config, dump, fields
+from raymmfl.config import Config
+from raymmfl.configfile import dump, fields
 
 Make = Callable[..., Config]
 Expected = Callable[[Config], dict[str, str]]

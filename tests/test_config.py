@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from raymmfl import config as configuration
+from raymmfl import configfile as configuration
 from raymmfl.algorithms import ALGORITHMS
-from raymmfl.config import AlgorithmName, BackboneName, Config, dump, fields, load, parse
+from raymmfl.config import AlgorithmName, BackboneName, Config
+from raymmfl.configfile import dump, fields, load, parse
 from raymmfl.errors import ConfigError
 from raymmfl.models.backbones import BACKBONES
 

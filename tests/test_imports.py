@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "raymmfl"
 FLOORS = {
     "errors": 0,
     "config": 0,
+    "configfile": 0,
     "seeds": 0,
     "files": 0,
     "history": 0,
@@ -49,8 +50,8 @@ ROOMS = {
     "torch": {"models", "learning", "evaluate", "federation", "runtime", "run"},
     "torchmetrics": {"evaluate"},
     "tyro": {"cli"},
-    "yaml": {"config"},
-    "pydantic": {"config"},
+    "yaml": {"configfile"},
+    "pydantic": {"config", "configfile", "archive"},
 }
 SERVER_SIDE = (
     "plan",

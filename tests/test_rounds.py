@@ -19,7 +19,8 @@ from raymmfl import history
 from raymmfl.algorithms import ALGORITHMS, Algorithm
 from raymmfl.archive.store import Archive
 from raymmfl.archive.tables import read_table
-from raymmfl.config import Config, parse
+from raymmfl.config import Config
+from raymmfl.configfile import parse
 from raymmfl.errors import CheckpointError, PartitionError, RunError
 from raymmfl.files import sha256, sole_owner
 from raymmfl.learning.batches import Images

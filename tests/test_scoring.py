@@ -10,7 +10,7 @@ import pytest
 from raymmfl.algorithms import ALGORITHMS
 from raymmfl.archive.partition import partition
 from raymmfl.archive.store import Archive
-from raymmfl.config import parse
+from raymmfl.configfile import parse
 from raymmfl.evaluate import as_logits, best_threshold, score
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting

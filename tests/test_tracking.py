@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from raymmfl import history, tracking_store
-from raymmfl.config import parse
+from raymmfl.configfile import parse
 from raymmfl.errors import ConfigError
 from raymmfl.tracking import Mirror, NullMirror, check_uri
 from raymmfl.tracking_store import final_metrics, flat_metrics, metric_key

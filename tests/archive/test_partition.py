@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from raymmfl.archive.partition import Client, class_counts, partition, pooled
 from raymmfl.archive.store import Archive
-from raymmfl.config import ClientsConfig, parse
+from raymmfl.config import ClientsConfig
+from raymmfl.configfile import parse
 from raymmfl.errors import PartitionError
 
 KINDS: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ import pytest
 from raymmfl.algorithms import ALGORITHMS
 from raymmfl.archive.partition import Client, partition, pooled
 from raymmfl.archive.store import Archive
-from raymmfl.config import parse
+from raymmfl.configfile import parse
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting
 from raymmfl.runtime.serial import SerialRuntime

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raymmfl.archive.store import Archive
-from raymmfl.config import Config, parse
+from raymmfl.config import Config
+from raymmfl.configfile import parse
 from raymmfl.learning.batches import Images
 from raymmfl.learning.losses import nt_xent, task_loss
 from raymmfl.learning.training import Mim, Trained, train

@@ -1,0 +1,5 @@
+"""`python -m raymmfl.cli` is `raymmfl`."""
+
+from raymmfl.cli import main
+
+main()
