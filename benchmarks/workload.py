@@ -105,6 +105,8 @@ def write_archive(work: Work, folder: Path) -> Path:
                 "version": FORMAT_VERSION,
                 "synthetic": True,
                 "labels": list(LABELS),
+                "mask": {**vars(mask), "bands": list(mask.bands)},
+                "attributes": [],
                 "sensors": {SENSOR: described},
                 "licence": "none: noise",
                 "provenance": {"source": "standard normal noise of the round benchmark"},

@@ -1,3 +1,3 @@
 """Multi-modal federated learning across satellite archives, simulated and tuned on Ray."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

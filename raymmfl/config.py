@@ -6,11 +6,12 @@ writes it.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 AlgorithmName = Literal["fedavg", "mf", "mf+fw", "mf+mim", "mf+fw+mim", "local", "centralised"]
-BackboneName = Literal["cnn", "resnet_small", "resnet18"]
-PartitionName = Literal["region", "random", "dirichlet"]
+BackboneName = Literal["cnn", "resnet_small", "resnet18", "resnet50"]
+Season = Literal["winter", "spring", "summer", "autumn"]
+TaskName = Literal["scenes", "pixels"]
 WireFormat = Literal["float32", "float16", "int8"]
 
 
@@ -27,22 +28,42 @@ class ArchiveConfig(Section):
     resample: Literal["nearest", "bilinear"] = Field(
         "bilinear", description="How coarser bands are brought to the sensor's finest grid."
     )
+    coarsest_m: float | None = Field(
+        None, gt=0, description="Leave out bands with pixels larger than this, in metres."
+    )
 
 
 class ClientsConfig(Section):
     """How the archive's training scenes are dealt out to clients."""
 
-    partition: PartitionName = Field(
+    partition: str = Field(
         "region",
-        description="Sites: the archive's regions, random groups, or Dirichlet label skew.",
+        description=(
+            "Sites: an attribute of the scenes or several joined by + (region, region+season, "
+            "hemisphere+biome), random groups, or dirichlet label skew."
+        ),
     )
-    sites: int = Field(
-        6, ge=1, description="Number of sites (random and dirichlet only; region has its own)."
+    sites: int = Field(6, ge=1, description="Number of sites (random with even sizes, dirichlet).")
+    sizes: Literal["even", "region"] = Field(
+        "even",
+        description="Random sites: equally large, or as many and as large as the regions (DS1).",
     )
     alpha: float = Field(
         0.5, gt=0, description="Dirichlet concentration: small is skewed, large is even."
     )
     regions: tuple[str, ...] = Field((), description="Regions to use; empty means all.")
+    seasons: tuple[Season, ...] = Field(
+        (), description="Seasons to use, in every split; empty means all."
+    )
+    season_mix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "Share of each site's training scenes that scenes of the same region from the seasons "
+            "left out replace; needs seasons."
+        ),
+    )
     sensors: tuple[str, ...] = Field((), description="Sensors to use; empty means all.")
     holding: Literal["single", "all"] = Field(
         "single",
@@ -52,13 +73,46 @@ class ClientsConfig(Section):
         {},
         description="Exceptions per site, a list of sensors per client: {Austria: [[S1, S2]]}.",
     )
+    geography: Literal["paired", "disjoint"] = Field(
+        "paired",
+        description=(
+            "paired: the clients of a site share its scenes; disjoint: a site's scenes go to one "
+            "sensor only, and sites (of one region together) take turns between the sensors."
+        ),
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="Share of the clients drawn for each round's cohort."
     )
 
+    @field_validator("partition")
+    @classmethod
+    def _attributes(cls, value: str) -> str:
+        names = value.split("+")
+        alone = {"random", "dirichlet"} & set(names) and len(names) > 1
+        if not all(names) or len(set(names)) < len(names) or alone:
+            raise ValueError(
+                "must be random, dirichlet, or different attributes of the scenes joined by +, "
+                "such as region+season"
+            )
+        return value
+
+    @field_validator("season_mix")
+    @classmethod
+    def _other_seasons(cls, value: float, info: ValidationInfo) -> float:
+        if value and not info.data.get("seasons"):
+            raise ValueError("must be 0 without clients.seasons: it mixes in those left out")
+        return value
+
+    @field_validator("geography")
+    @classmethod
+    def _one_sensor(cls, value: str, info: ValidationInfo) -> str:
+        if value == "disjoint" and info.data.get("holding") == "all":
+            raise ValueError("must be paired where clients.holding is all")
+        return value
+
 
 class ModelConfig(Section):
-    """An encoder per sensor, a shared linear head, a projection head for MIM."""
+    """An encoder per sensor, a shared head (linear, or a U-Net decoder), a projection for MIM."""
 
     backbone: BackboneName = Field("resnet_small", description="Encoder; see `raymmfl list`.")
     norm: Literal["batch", "group"] = Field(
@@ -184,6 +238,9 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, description="Every random number of the run follows from it.")
     rounds: int = Field(10, ge=1, description="Federated rounds.")
+    task: TaskName = Field(
+        "scenes", description="Predict the labels of scenes, or a class for every pixel."
+    )
     algorithm: AlgorithmName = Field("mf+fw+mim", description="See `raymmfl list`.")
     baselines: tuple[AlgorithmName, ...] = Field(
         (), description="Algorithms trained in the same command, for the final comparison."

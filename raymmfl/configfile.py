@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from raymmfl.config import Config
 from raymmfl.errors import ConfigError
+
+Tree = TypeVar("Tree", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -83,14 +85,40 @@ def parse(tree: Mapping[str, Any], where: str = "the configuration") -> Config:
     Raises:
         ConfigError: as :func:`load`.
     """
+    return validate(Config, tree, where)
+
+
+def validate(model: type[Tree], tree: Mapping[str, Any], where: str) -> Tree:
+    """Make any model, such as the description of an archive, from a tree of plain values.
+
+    Args:
+        model: forbids unknown keys.
+        tree: as :func:`read_yaml` gives it.
+        where: the file, for the error.
+
+    Raises:
+        ConfigError: as :func:`load`.
+    """
     try:
         # JSON mode is strict about types and still takes lists for tuples.
-        return Config.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return model.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(detail) for detail in error.errors())
+        lines = dict.fromkeys(_explain(detail, model) for detail in error.errors())
         raise ConfigError(f"{where}:\n" + "\n".join(f"  {line}" for line in lines)) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def change(config: Config, settings: Mapping[str, Any], where: str) -> Config:
+    """A configuration with some keys changed, such as ``{"train.lr": 0.01}``.
+
+    Raises:
+        ConfigError: as :func:`load`.
+    """
+    tree = config.model_dump(mode="json")
+    for key, value in settings.items():
+        _set(tree, key.split("."), value, f"{key}={value}")
+    return parse(tree, where)
 
 
 def dump(config: Config) -> str:
@@ -114,7 +142,7 @@ def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[KeyHel
     """Every key of the tree, in order."""
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_model(kind):
             yield from fields(kind, f"{prefix}{name}.")
         else:
             limits = ", ".join(_limit(each) for each in field.metadata if _limit(each))
@@ -142,8 +170,8 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(parts[0])}"
     if origin is dict:
         return f"{_kind(parts[0])}: {_kind(parts[1])}"
-    if origin in (Union, UnionType):
-        return " | ".join(_kind(part) for part in parts)
+    if _is_union(annotation):
+        return " | ".join(_kind(part) for part in parts if part is not type(None))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
@@ -196,18 +224,20 @@ _PLAIN = {
 }
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     """One sentence for one pydantic error: key path, value, what is allowed, nearest name."""
     location = [part for part in detail["loc"] if not _is_union_tag(part)]
     path = ".".join(map(str, location)) or "(top)"
     if detail["type"] == "extra_forbidden":
-        known = _known(location[:-1])
+        known = _known(location[:-1], model)
         name = str(location[-1])
-        hint = nearest(name, known) or nearest(name, [each.key for each in fields()], tail=True)
+        elsewhere = [each.key for each in fields(model)]
+        hint = nearest(name, known) or nearest(name, elsewhere, tail=True)
         allowed = ", ".join(known)
         return f"{path}: unknown key{hint}; known here: {allowed}"
     value = json.dumps(detail["input"], default=str)
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = message.replace("String should match pattern", "text of the form")
     message = _PLAIN.get(message, message)
     hint = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
@@ -216,17 +246,27 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (part.startswith("literal[") or part in ("int", "str"))
+    tags = ("literal[", "tuple[", "dict[")
+    return isinstance(part, str) and (part.startswith(tags) or part in ("int", "str"))
 
 
-def _known(location: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = Config
+def _known(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    kind: Any = model
     for part in location:
-        kind = model.model_fields[str(part)].annotation
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return []
-        model = kind
-    return list(model.model_fields)
+        if _is_model(kind):
+            kind = kind.model_fields[str(part)].annotation
+            kind = next(filter(_is_model, get_args(kind)), kind) if _is_union(kind) else kind
+        else:  # a name chosen by the person, as in dict[str, Sensor]
+            kind = (get_args(kind) or (None,))[-1]
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
 
 
 def nearest(name: str, known: Sequence[str], tail: bool = False) -> str:

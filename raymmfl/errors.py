@@ -42,3 +42,7 @@ class RunError(RaymmflError):
     """A run that cannot go on, with the client or round that ended it."""
 
     exit_code = 3
+
+
+class PredictionError(RaymmflError):
+    """A map that cannot be made: a run without one whole model, rasters that do not fit it."""

@@ -1,7 +1,7 @@
 """Scores of multi-label predictions, and the no-image guess they are held against.
 
 Average precision and F1 come from torchmetrics. A class without a positive in the split cannot be
-scored: it is left out of the macro averages and of the per-class scores (:func:`absent` lists it),
+scored: it is left out of the macro averages and of the per-class scores (a split lists it),
 while its false alarms still count in the micro average. A label is predicted where its
 probability is above, not at, the threshold.
 
@@ -77,11 +77,6 @@ def score(
         if known:
             metrics[f"f1/{label}"] = value
     return metrics
-
-
-def absent(targets_NK: Bytes, labels: Sequence[str]) -> list[str]:
-    """The classes without a positive, in the order of the labels."""
-    return [labels[k] for k in np.flatnonzero(~targets_NK.any(axis=0)).tolist()]
 
 
 def best_threshold(logits_NK: Floats, targets_NK: Bytes) -> float:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 
 from raymmfl.plotting import (
     COLOURS,
@@ -30,13 +29,14 @@ from raymmfl.plotting import (
     sensor_colour,
     shorten,
 )
+from raymmfl.tasks import TASKS, task_of
 
 EXPLAINED = {
     "fedavg": "fedavg: all but the stems averaged",
     "mf": "mf: encoders averaged per sensor",
     "local": "local: each client's own model",
     "centralised": "centralised: all data in one place (bound)",
-    "guess": "no-image guess: class shares of the region",
+    "guess": "no-image guess: what is frequent in the region",
 }
 VIEWS = {"home": ", at home", "away": ", away from home"}
 
@@ -57,8 +57,8 @@ def describe(result: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def learning_curves(history: History, out: Path, title: str = "") -> Path:
-    """Validation mAP and macro-F1 (at 0.5) for all sensors and each alone, and the training loss.
+def learning_curves(history: History, out: Path, title: str = "", task: str = "scenes") -> Path:
+    """The task's two headline scores on validation, for all sensors and each, and training loss.
 
     The bands behind the training loss span the clients of the round: all of them, and the middle
     half. Rounds without a metric are gaps in the CSV and are bridged in the picture.
@@ -67,6 +67,7 @@ def learning_curves(history: History, out: Path, title: str = "") -> Path:
         history: lines of ``history.jsonl``.
         out: path of the PNG.
         title: such as :func:`describe` gives.
+        task: whose scores.
 
     Returns:
         The path of the picture.
@@ -75,16 +76,15 @@ def learning_curves(history: History, out: Path, title: str = "") -> Path:
     columns: dict[str, list[float]] = {}
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(11.5, 3.6, 1, 3, title)
-        for axis, metric, name in (
-            (axes[0], "map", "mean average precision"),
-            (axes[1], "f1_macro", "macro-F1 at 0.5"),
-        ):
+        for axis, metric in zip(axes, TASKS[task].headline, strict=False):
             for sensors in _sensors(history):
-                key = f"val/{_curve_view(history)}/{sensors}/{metric}"
+                key = f"val/{_curve_view(history)}/{sensors}/{metric.key}"
                 values = columns[key] = [as_number(line["metrics"].get(key)) for line in history]
-                draw_line(axis, rounds, values, label=_title(sensors), **_look(history, sensors))
+                draw_line(
+                    axis, rounds, values, label=sensors_title(sensors), **_look(history, sensors)
+                )
             view = {"home": " at home", "away": " away"}.get(_curve_view(history), "")
-            finish_rounds(axis, f"{name}, validation{view}", rounds)
+            finish_rounds(axis, f"{metric.long}, validation{view}", rounds)
             if axis.lines:
                 axis.set_ylim(0, 1)
         _training_loss(axes[2], history, rounds, columns)
@@ -99,7 +99,9 @@ def learning_curves(history: History, out: Path, title: str = "") -> Path:
 
 
 def class_f1(result: Mapping[str, Any], out: Path) -> Path:
-    """F1 of each class on the test split, at 0.5, for all sensors together and each alone.
+    """F1 of each class on the test split for all sensors together and each alone.
+
+    That of labels of scenes is at the threshold 0.5.
 
     Classes are ordered by the score of all sensors; those absent from the split stand below.
 
@@ -110,7 +112,7 @@ def class_f1(result: Mapping[str, Any], out: Path) -> Path:
     found: dict[str, dict[str, float]] = {}
     for key, value in result["metrics"].items():
         parts = key.split("/", 4)  # a class name may hold a slash
-        if len(parts) == 5 and parts[:2] == ["test", _view(result)] and parts[3] == "f1":
+        if len(parts) == 5 and parts[:2] == ["test", shown_view(result)] and parts[3] == "f1":
             found.setdefault(parts[2], {})[parts[4]] = as_number(value)
     groups = sorted(found, key=lambda name: (name != "all", name))
     absent = [str(name) for name in result.get("absent_classes", {}).get("test", ())]
@@ -130,25 +132,25 @@ def class_f1(result: Mapping[str, Any], out: Path) -> Path:
             values = [found[group].get(label, math.nan) for label in labels]
             places = np.arange(len(labels)) - 0.4 + thickness * (number + 0.5)
             colour = sensor_colour(groups, group)
-            axis.barh(places, values, 0.9 * thickness, color=colour, label=_title(group))
+            axis.barh(places, values, 0.9 * thickness, color=colour, label=sensors_title(group))
         ticks = [*labels, *(f"{name} (absent)" for name in absent)]
         axis.set_yticks(range(len(ticks)), [shorten(name, 48) for name in ticks])
         for text in axis.get_yticklabels()[len(labels) :]:
             text.set_color(GREY)
         axis.set_ylim(len(ticks) - 0.4, -0.6)
         axis.set_xlim(0, 1)
-        axis.set_xlabel("F1 at 0.5")
+        axis.set_xlabel(task_of(result).class_score)
         axis.grid(visible=False, axis="y")
         if groups:
             figure.legend(loc="outside lower center", ncols=min(len(groups), 5))
         rows = ([label, *(found[group].get(label) for group in groups)] for label in labels)
-        return save(figure, out, ["class", *map(_title, groups)], rows)
+        return save(figure, out, ["class", *map(sensors_title, groups)], rows)
 
 
 class _Bar(NamedTuple):
     label: str
     colour: str
-    scores: tuple[float, float]  # mAP, macro-F1 tuned
+    scores: tuple[float, float]  # of the task's compared metrics
 
 
 def comparison(result: Mapping[str, Any], out: Path) -> Path:
@@ -159,16 +161,11 @@ def comparison(result: Mapping[str, Any], out: Path) -> Path:
         out: path of the PNG.
     """
     bars = _bars(result)
+    task = task_of(result)
     with mpl.rc_context(STYLE):
-        heading = _with("Land cover labels, test split", result)
+        heading = _with(f"{task.target}, test split", result)
         figure, axes = new_figure(10.5, 1.3 + 0.36 * max(len(bars), 2), 1, 2, heading)
-        for number, (axis, name) in enumerate(
-            zip(
-                axes,
-                ("mean average precision", "macro-F1 (threshold from validation)"),
-                strict=True,
-            )
-        ):
+        for number, (axis, metric) in enumerate(zip(axes, task.compared, strict=True)):
             values = [bar.scores[number] for bar in bars]
             colours = [bar.colour for bar in bars]
             axis.barh(range(len(bars)), np.nan_to_num(values), 0.72, color=colours)
@@ -183,53 +180,12 @@ def comparison(result: Mapping[str, Any], out: Path) -> Path:
                 )
             axis.set_ylim(len(bars) - 0.4, -0.6)
             axis.set_xlim(0, 1)
-            axis.set_xlabel(f"{name}: higher is better")
+            axis.set_xlabel(f"{metric.long}: higher is better")
             axis.grid(visible=False, axis="y")
             axis.set_yticks(range(len(bars)), [bar.label for bar in bars] if number == 0 else [])
             axis.tick_params(axis="y", length=0)
         rows = ([bar.label, *bar.scores] for bar in bars)
-        return save(figure, out, ["model", "map", "f1_macro_tuned"], rows)
-
-
-def partition(
-    clients: Sequence[str],
-    labels: Sequence[str],
-    counts: Sequence[Sequence[int]] | np.ndarray,
-    out: Path,
-    title: str = "Training scenes per client and class",
-) -> Path:
-    """A heat map of client x class with the number of training scenes in each cell.
-
-    Args:
-        clients: client names.
-        labels: class names.
-        counts: (clients, classes) scenes; a scene with two labels counts in both columns.
-        out: path of the PNG.
-        title: heading.
-    """
-    table = np.asarray(counts, np.int64).reshape(len(clients), len(labels))
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        digits = len(str(table.max(initial=0)))
-        cell = max(0.34, 0.085 * digits + 0.12)
-        width = max(2.6 + cell * len(labels), 5.0)
-        height = 2.2 + 0.05 * max(map(len, labels), default=0) + 0.25 * len(clients)
-        figure, axes = new_figure(width, height, 1, 1, title)
-        axis = axes[0]
-        norm = PowerNorm(0.5, vmin=0, vmax=max(int(table.max(initial=0)), 1))
-        if table.size:
-            axis.imshow(table, cmap="Blues", norm=norm, aspect="auto")
-        for row, column in np.ndindex(table.shape):
-            value = int(table[row, column])
-            colour = "white" if norm(value) > 0.55 else "black"
-            text = str(value) if value else "·"
-            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-        names = [shorten(label, 40) for label in labels]
-        axis.set_xticks(range(len(labels)), names, rotation=50, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(clients)), [shorten(client, 40) for client in clients])
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(False)
-        rows = ([client, *row] for client, row in zip(clients, table.tolist(), strict=True))
-        return save(figure, out, ["client", *labels], rows)
+        return save(figure, out, ["model", *(metric.key for metric in task.compared)], rows)
 
 
 def bytes_exchanged(history: History, out: Path, title: str = "") -> Path:
@@ -278,7 +234,8 @@ def bytes_exchanged(history: History, out: Path, title: str = "") -> Path:
 def _bars(result: Mapping[str, Any]) -> list[_Bar]:
     """What the comparison shows, top to bottom: the algorithm, its sensors alone, the others."""
     algorithm = str(result.get("algorithm", "this run"))
-    own = _scores(result["metrics"])
+    first, second = (metric.key for metric in task_of(result).compared)
+    own = _scores(result["metrics"], first, second)
     views = {view for view, _ in own}
     shown = ["global"] if "global" in views else sorted(views, reverse=True)
     bars = []
@@ -286,7 +243,9 @@ def _bars(result: Mapping[str, Any]) -> list[_Bar]:
         colour = COLOURS[0] if sensors == "all" else COLOURS[5]
         bars += [
             _Bar(
-                f"{algorithm}: {_title(sensors)}{VIEWS.get(view, '')}", colour, own[view, sensors]
+                f"{algorithm}: {sensors_title(sensors)}{VIEWS.get(view, '')}",
+                colour,
+                own[view, sensors],
             )
             for view in shown
             if (view, sensors) in own
@@ -296,7 +255,7 @@ def _bars(result: Mapping[str, Any]) -> list[_Bar]:
         bars.append(_Bar(label, COLOURS[5], own["home", "all"]))
     baselines = result.get("baselines", {})
     for name in sorted(baselines, key=lambda name: (name == "guess", name == "centralised")):
-        found = _scores(baselines[name])
+        found = _scores(baselines[name], first, second)
         views = {view for view, _ in found}
         shown = ["global"] if "global" in views else sorted(views, reverse=True)
         label = EXPLAINED.get(name, name)
@@ -309,22 +268,24 @@ def _bars(result: Mapping[str, Any]) -> list[_Bar]:
     return bars
 
 
-def _scores(metrics: Mapping[str, Any]) -> dict[tuple[str, str], tuple[float, float]]:
-    """(view, sensors) -> (mAP, tuned macro-F1) on test; the guess has no view, so ``""``."""
+def _scores(
+    metrics: Mapping[str, Any], first: str, second: str
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """(view, sensors) -> two metrics on test; the guess has no view, so ``""``."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for key in metrics:
         parts = key.split("/")
-        if parts[0] == "test" and len(parts) in (3, 4) and parts[-1] in ("map", "f1_macro_tuned"):
+        if parts[0] == "test" and len(parts) in (3, 4) and parts[-1] in (first, second):
             stem = key.rpartition("/")[0]
             view = parts[1] if len(parts) == 4 else ""
             found[view, parts[-2]] = (
-                as_number(metrics.get(f"{stem}/map")),
-                as_number(metrics.get(f"{stem}/f1_macro_tuned")),
+                as_number(metrics.get(f"{stem}/{first}")),
+                as_number(metrics.get(f"{stem}/{second}")),
             )
     return found
 
 
-def _view(result: Mapping[str, Any]) -> str:
+def shown_view(result: Mapping[str, Any]) -> str:
     """The published setting, one model for every scene, where the run has it."""
     views = {key.split("/")[1] for key in result["metrics"] if key.startswith("test/")}
     return "global" if "global" in views or not views else sorted(views, reverse=True)[0]
@@ -392,7 +353,8 @@ def _look(history: History, sensors: str) -> dict[str, Any]:
     }
 
 
-def _title(sensors: str) -> str:
+def sensors_title(sensors: str) -> str:
+    """What a group of scores was made from, for titles."""
     return "all sensors" if sensors == "all" else f"{sensors} alone"
 
 

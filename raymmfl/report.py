@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raymmfl.tasks import task_of
+
 
 def partition_table(
-    clients: Sequence[str], labels: Sequence[str], counts: Sequence[Sequence[int]]
+    clients: Sequence[str],
+    labels: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    unit: str = "scene",
 ) -> str:
-    """The training scenes of each class that each client holds, as text.
+    """The training scenes, or their pixels, of each class that each client holds, as text.
 
     Class names are shortened in the heading (to eight letters, to four when there are many) and
     spelled out below.
@@ -15,16 +20,19 @@ def partition_table(
     Args:
         clients: client names, one per row.
         labels: class names, one per column.
-        counts: (clients, classes) scenes; a scene with two labels counts in both columns.
+        counts: (clients, classes) scenes or pixels; a scene with two labels counts in both
+            columns.
+        unit: what is counted.
     """
     short = abbreviate(labels, 8 if len(labels) <= 8 else 4)
-    rows = [[str(int(number)) if number else "." for number in row] for row in counts]
-    first = max([len("client"), *map(len, clients)])
+    rows = [[number_text(number) if number else "." for number in row] for row in counts]
+    corner = "client" if unit == "scene" else f"client ({unit}s)"
+    first = max([len(corner), *map(len, clients)])
     widths = [
         max(len(name), *(len(row[column]) for row in rows)) if rows else len(name)
         for column, name in enumerate(short.values())
     ]
-    lines = [["client", *short.values()]]
+    lines = [[corner, *short.values()]]
     lines += [[client, *row] for client, row in zip(clients, rows, strict=True)]
     text = [
         " ".join([line[0].ljust(first), *map(str.rjust, line[1:], widths)]).rstrip()
@@ -32,6 +40,11 @@ def partition_table(
     ]
     text += [f"{name} = {label}" for label, name in short.items() if name != label]
     return "\n".join(text)
+
+
+def number_text(number: int) -> str:
+    """A count in at most five characters below ten million: thousands from 100,000 on."""
+    return str(int(number)) if number < 100_000 else f"{number / 1000:.0f}k"
 
 
 def abbreviate(labels: Sequence[str], length: int) -> Mapping[str, str]:
@@ -62,19 +75,19 @@ def comparison_table(result: Mapping[str, Any]) -> str:
     Args:
         result: the content of ``result.json``.
     """
+    task = task_of(result)
+    leading = task.headline[0]
     sensors = ["all", *result["sensors"]]
-    heading = ["on the test split", "scored", *(f"mAP {s}" for s in sensors)]
-    heading += ["macro-F1 at .5", "tuned"]
+    heading = ["on the test split", "scored", *(f"{leading.short} {s}" for s in sensors)]
+    heading += [metric.short for metric in task.columns]
     rows = [heading]
     named = {result["algorithm"]: result["metrics"], **result["baselines"]}
     for name, metrics in named.items():
         views = list(dict.fromkeys(key.split("/")[1] for key in metrics))
         for view in ["all"] if name == "guess" else views:
             prefix = "test/" if name == "guess" else f"test/{view}/"
-            scores = [metrics.get(f"{prefix}{sensor}/map") for sensor in sensors]
-            scores += [
-                metrics.get(f"{prefix}all/{each}") for each in ("f1_macro", "f1_macro_tuned")
-            ]
+            scores = [metrics.get(f"{prefix}{sensor}/{leading.key}") for sensor in sensors]
+            scores += [metrics.get(f"{prefix}all/{metric.key}") for metric in task.columns]
             title = "no-image guess" if name == "guess" else name
             shown = ["-" if score is None else f"{score:.3f}" for score in scores]
             rows.append([title, "" if name == "guess" else view, *shown])

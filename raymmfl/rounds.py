@@ -1,6 +1,5 @@
 """One training: round after round, each whole on disk before the next begins."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,11 +19,16 @@ from raymmfl.federation.ledger import Entry, entries, totals
 from raymmfl.federation.server import Outcome, State
 from raymmfl.federation.setting import Setting
 from raymmfl.files import sha256, write_whole
-from raymmfl.scoring import Metrics, Runtime, Split, score_state
+from raymmfl.models.export import ColumnDescription, Description, SensorDescription
+from raymmfl.runtime.flops import client_flops
+from raymmfl.runtime.worker import all_sensors
+from raymmfl.scoring import Metrics, Runtime, Scored, Split, score_state
+from raymmfl.tasks import TASKS, TaskInfo
 from raymmfl.tracking import NullMirror
 
 Say = Callable[[str], None]
 Line = dict[str, Any]
+Steer = Callable[[Line], None]
 
 
 def say_nothing(line: str) -> None:
@@ -37,16 +41,20 @@ class Training:
 
     Attributes:
         state: after the last round.
-        metrics: on the test split.
-        thresholds: chosen on validation after the last round.
+        metrics: on the test split; of a search's trial, those of its last round.
+        thresholds: chosen on validation after the last round; pixels need none.
+        confusion: of the test split's pixels, by ``test/<view>/<sensors>``; nothing for scenes.
         bytes: by direction and purpose, over all rounds.
+        flops: of local training, over all rounds.
         model_sha256: of ``model.safetensors``.
     """
 
     state: State
     metrics: Metrics
     thresholds: dict[str, float]
+    confusion: dict[str, NDArray[np.int64]]
     bytes: dict[str, dict[str, int]]
+    flops: int
     model_sha256: str
 
 
@@ -58,6 +66,7 @@ def train(
     tracker: NullMirror,
     say: Say,
     warnings: list[str],
+    steer: Steer | None = None,
 ) -> Training:
     """Train from the last whole checkpoint, or from the start, to the last round.
 
@@ -69,9 +78,11 @@ def train(
         tracker: the mirror of the run.
         say: receives one line per round.
         warnings: sentences for the next history line.
+        steer: receives each history line, once it is on disk, and may end the training by
+            raising; then the test split is not read.
     """
     rounds = setting.config.rounds
-    val = Split(archive, setting.config.clients, "val")
+    val = Split(archive, setting.config, "val")
     checkpoints = Checkpoints(folder / "checkpoints")
     checkpoint, damaged = checkpoints.load()
     warnings = [*warnings, *damaged]
@@ -88,7 +99,8 @@ def train(
     else:
         say(f"continuing after round {state.round}")
     pending = checkpoint.report if checkpoint and diary.last < state.round else None
-    clock = _Clock(rounds - state.round)
+    clock = _Clock(rounds - state.round, TASKS[setting.config.task])
+    effort = client_flops(setting, archive) if state.round < rounds else {}
     while True:
         if pending is not None:  # scored and written down, be it after a crash in between
             pending["warnings"] += warnings
@@ -96,21 +108,33 @@ def train(
             line = _scored(pending, runtime, setting, state, val)
             diary.add(line)
             tracker.round(line)
+            if steer is not None:
+                steer(line)
             say(clock.line(line, rounds))
         if state.round == rounds:
             break
         started = time.perf_counter()
         state, outcome = runtime.round()
         pending = _report(outcome, ledger.add(outcome), time.perf_counter() - started)
+        pending["flops"] = sum(effort[record.client_id] for record in outcome.records)
         for warning in outcome.warnings:
             say(f"warning: {warning}")
         changed = [each.client_id for each in outcome.records if each.refused is None]
         checkpoints.save(state, pending, changed)
-    thresholds = diary.thresholds
-    test = Split(archive, setting.config.clients, "test")
-    metrics, _ = score_state(runtime, setting, state, test, thresholds, final=True)
+    scored = Scored(diary.metrics, diary.thresholds, {})
+    if steer is None:
+        test = Split(archive, setting.config, "test")
+        scored = score_state(runtime, setting, state, test, diary.thresholds, final=True)
     digest = _write_model(setting, archive, state, folder / "model.safetensors")
-    return Training(state, metrics, thresholds, totals(ledger.rows), digest)
+    return Training(
+        state=state,
+        metrics=scored.metrics,
+        thresholds=diary.thresholds,
+        confusion=scored.confusion,
+        bytes=totals(ledger.rows),
+        flops=diary.flops,
+        model_sha256=digest,
+    )
 
 
 def _check_fit(setting: Setting, state: State, folder: Path) -> None:
@@ -167,9 +191,9 @@ def _scored(line: Line, runtime: Runtime, setting: Setting, state: State, val: S
     if state.round % config.evaluate.every and state.round != config.rounds:
         return line
     started = time.perf_counter()
-    metrics, thresholds = score_state(runtime, setting, state, val, None)
-    line["metrics"] |= metrics
-    line["thresholds"] = thresholds
+    scored = score_state(runtime, setting, state, val, None)
+    line["metrics"] |= scored.metrics
+    line["thresholds"] = scored.thresholds
     line["seconds"]["evaluate"] = time.perf_counter() - started
     return line
 
@@ -184,6 +208,8 @@ class _Diary:
             lines = history.read(path)
             rounds = [line["round"] for line in lines]
             self.thresholds: dict[str, float] = lines[-1]["thresholds"] if lines else {}
+            self.metrics: Metrics = lines[-1]["metrics"] if lines else {}
+            self.flops = sum(line["flops"] for line in lines)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} holds a line that is none of ours ({error}); put the file back, or start "
@@ -199,7 +225,8 @@ class _Diary:
     def add(self, line: Line) -> None:
         history.append(self.path, line)
         self.last = line["round"]
-        self.thresholds = line["thresholds"]
+        self.thresholds, self.metrics = line["thresholds"], line["metrics"]
+        self.flops += line["flops"]
 
 
 class _Ledger:
@@ -237,8 +264,9 @@ class _Ledger:
 class _Clock:
     """One progress line per round, with the time left at the pace so far."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, task: TaskInfo) -> None:
         self.left = left
+        self.headline = task.headline
         self.started = time.monotonic()
         self.done = 0
 
@@ -249,12 +277,12 @@ class _Clock:
         clients = line["clients"]
         metrics = line["metrics"]
         scores = [
-            (view, metrics[f"val/{view}/all/{name}"], label)
+            f"{metric.short} {metrics[f'val/{view}/all/{metric.key}']:.3f}"
             for view in ("global", "home", "away")
-            for name, label in (("map", "val mAP"), ("f1_macro", "macro-F1"))
-            if f"val/{view}/all/{name}" in metrics
+            for metric in self.headline
+            if f"val/{view}/all/{metric.key}" in metrics
         ]
-        shown = "".join(f"  {label} {value:.3f}" for view, value, label in scores[:2])
+        shown = f"  val {'  '.join(scores[:2])}" if scores else ""
         up, down = (sum(line["bytes"][way].values()) / 1e6 for way in ("up", "down"))
         return (
             f"round {line['round']:>{len(str(rounds))}}/{rounds}  "
@@ -271,18 +299,41 @@ def _write_model(setting: Setting, archive: Archive, state: State, path: Path) -
     Arrays carry their ``state_dict`` names; those that never left a client carry its id before.
     """
     arrays = final_arrays(setting, state)
-    described = {
-        "algorithm": setting.algorithm.name,
-        "backbone": setting.config.model.backbone,
-        "labels": archive.labels,
-        "sensors": {name: sensor.bands for name, sensor in archive.sensors.items()},
-    }
-    # one metadata entry: safetensors writes several in a random order, and equal models must
-    # be equal files
-    metadata = {"raymmfl": json.dumps(described)}
+    metadata = _described(setting, archive).metadata()
     content = save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata)
     write_whole(path, content)
     return sha256(content)
+
+
+def _described(setting: Setting, archive: Archive) -> Description:
+    """What a reader of the model must know to build and to feed it."""
+    config, algorithm = setting.config, setting.algorithm
+    sensors = {name: archive.sensors[name] for name in all_sensors(archive, setting)}
+    return Description(
+        task=config.task,
+        algorithm=algorithm.name,
+        backbone=config.model.backbone,
+        norm=config.model.norm,
+        whitening=config.whitening.model_dump() if algorithm.whitening else None,
+        projection=config.model.projection if algorithm.mim else None,
+        tied=algorithm.tied,
+        labels=archive.labels,
+        resample=config.archive.resample,
+        patch=max(sensor.size for sensor in sensors.values()),
+        sensors={
+            name: SensorDescription(
+                sensor.bands,
+                sensor.mean,
+                sensor.std,
+                sensor.unit,
+                tuple(
+                    ColumnDescription(each.name, each.bands, each.size, each.pixel_m)
+                    for each in sensor.columns
+                ),
+            )
+            for name, sensor in sensors.items()
+        },
+    )
 
 
 def final_arrays(setting: Setting, state: State) -> Mapping[str, NDArray[np.generic]]:

@@ -17,22 +17,32 @@ import torch
 from numpy.typing import NDArray
 
 from raymmfl import configfile as configuration
-from raymmfl import environment, figures, history
+from raymmfl import environment, figures, heatmaps, history
 from raymmfl.algorithms import ALGORITHMS, Algorithm
-from raymmfl.archive.partition import Client, class_counts, partition, pooled
+from raymmfl.archive.partition import (
+    Client,
+    chosen_sensors,
+    class_counts,
+    divide,
+    partition,
+    pooled,
+)
 from raymmfl.archive.store import Archive
 from raymmfl.checkpoint import Checkpoints
 from raymmfl.config import Config, ResourcesConfig, TrackingConfig
-from raymmfl.errors import CheckpointError, PartitionError
+from raymmfl.errors import CheckpointError, ConfigError, PartitionError
+from raymmfl.evaluate_pixels import class_pixels
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting
 from raymmfl.files import sha256, sole_owner, write_whole
+from raymmfl.mirroring import FILES, look, open_mirror
 from raymmfl.models.export import SceneClassifier
 from raymmfl.report import comparison_table, partition_table
-from raymmfl.rounds import Say, Training, final_arrays, say_nothing, train
+from raymmfl.rounds import Say, Steer, Training, final_arrays, say_nothing, train
 from raymmfl.runtime.worker import all_sensors, make_model, make_plan
 from raymmfl.scoring import Metrics, Runtime, Split, score_guess
-from raymmfl.tracking import Mirror, NullMirror, check_uri
+from raymmfl.tasks import TASKS, task_of
+from raymmfl.tracking import NullMirror, check_uri
 
 
 def run(
@@ -42,6 +52,7 @@ def run(
     algorithm: Algorithm | None = None,
     address: str | None = None,
     say: Say = say_nothing,
+    steer: Steer | None = None,
 ) -> Path:
     """Train, score and record one configuration and its baselines.
 
@@ -51,6 +62,8 @@ def run(
         algorithm: one that is not in the table; None takes ``config.algorithm``.
         address: of an existing Ray cluster.
         say: receives each line for a person.
+        steer: of a search, whose trial this run is: receives each history line and may end the
+            run by raising. Such a run sees the validation split alone and draws no figures.
 
     Returns:
         The run folder.
@@ -65,7 +78,7 @@ def run(
         )
     chosen = algorithm or ALGORITHMS[config.algorithm]
     with (
-        _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime),
+        _opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
         _owned(out, fresh=True),
     ):
         say(f"run folder: {out}")
@@ -79,7 +92,7 @@ def run(
                 "config": _digest(config),
             },
         )
-        return _all(config, chosen, archive, runtime, out, say, [])
+        return _all(config, chosen, archive, runtime, out, say, [], steer)
 
 
 def resume(
@@ -87,6 +100,7 @@ def resume(
     *,
     address: str | None = None,
     say: Say = say_nothing,
+    steer: Steer | None = None,
 ) -> Path:
     """Continue a run from its last whole checkpoint.
 
@@ -94,6 +108,7 @@ def resume(
         out: the run folder.
         address: of an existing Ray cluster.
         say: receives each line for a person.
+        steer: as in :func:`run`; receives the lines of the rounds still to come.
 
     Raises:
         CheckpointError: if the folder is no run, or has no whole checkpoint.
@@ -118,7 +133,7 @@ def resume(
     warnings = environment.changes(before, environment.describe(config.resources.threads))
     with (
         _owned(out, fresh=False),
-        _opened(config, [chosen, *_baselines(config)], address, say) as (archive, runtime),
+        _opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
     ):
         if _digest(config) != before.get("config"):
             raise CheckpointError(
@@ -130,7 +145,7 @@ def resume(
                 f"the archive {archive.path} is not the one that {out} was trained on; put the "
                 f"old one back, or start a new run"
             )
-        return _all(config, chosen, archive, runtime, out, say, warnings)
+        return _all(config, chosen, archive, runtime, out, say, warnings, steer)
 
 
 @contextmanager
@@ -194,20 +209,26 @@ def _baselines(config: Config) -> list[Algorithm]:
 
 @contextmanager
 def _opened(
-    config: Config, algorithms: Sequence[Algorithm], address: str | None, say: Say
+    config: Config,
+    algorithms: Sequence[Algorithm],
+    address: str | None,
+    say: Say,
+    steer: Steer | None,
 ) -> Iterator[tuple[Archive, Runtime]]:
     """The archive and a runtime, with everything checked that can be before work begins."""
     if config.tracking.mlflow:
         check_uri(config.tracking.uri)
-    archive = Archive.open(config.archive.path)
+    archive = Archive.open(config.archive.path, config.archive.coarsest_m)
+    _check_masks(config, archive)
     clients = partition(archive, config.clients, config.seed)
     for algorithm in algorithms:
         _check_pairs(archive, clients, algorithm)
         _setting(config, algorithm, archive)  # builds the model, which may refuse its settings
-    for name in ("val", "test"):
-        if not Split(archive, config.clients, name).targets.any():
+    unit = TASKS[config.task].unit
+    for name in ("train", *_splits(steer)):
+        if not Split(archive, config, name).counts.any():
             raise PartitionError(
-                f"the {name} split of {archive.path} has no labelled scene of the chosen "
+                f"the {name} split of {archive.path} has no labelled {unit} of the chosen "
                 f"regions and sensors; pack it with smaller patches, or choose other regions"
             )
     if config.resources.runtime == "ray":
@@ -227,6 +248,23 @@ def _runtime(config: Config, archive: Archive, cohort: int, address: str | None)
     from raymmfl.runtime.actors import RayRuntime  # a serial run does not need Ray at all
 
     return RayRuntime(str(archive.path), config.resources, cohort, address)
+
+
+def _check_masks(config: Config, archive: Archive) -> None:
+    if config.task != "pixels":
+        return
+    if archive.mask is None:
+        raise ConfigError(
+            f"task: pixels needs pixel labels, but the archive {archive.path} has none; choose "
+            f"task: scenes, or pack an archive that has them"
+        )
+    for sensor in chosen_sensors(archive, config.clients):
+        size = archive.sensors[sensor].size
+        if size != archive.mask.size:
+            raise ConfigError(
+                f"task: pixels: {sensor} has {size} pixels per side, the pixel labels of "
+                f"{archive.path} have {archive.mask.size}; leave the sensor out by clients.sensors"
+            )
 
 
 def _check_pairs(archive: Archive, clients: Sequence[Client], algorithm: Algorithm) -> None:
@@ -263,17 +301,27 @@ def _all(
     out: Path,
     say: Say,
     warnings: list[str],
+    steer: Steer | None,
 ) -> Path:
     """Train the algorithm and then its baselines, and write the result of them all."""
     setting = _setting(config, algorithm, archive)
-    counts = class_counts(archive, setting.clients)
-    warnings = [*_empty_classes(archive, config, counts), *warnings]
+    counts = _class_counts(config, archive, setting.clients)
+    warnings = [
+        *divide(archive, config.clients, config.seed).warnings,
+        *_empty_classes(archive, config, counts, _splits(steer)),
+        *warnings,
+    ]
     ids = [client.client_id for client in setting.clients]
-    say(partition_table(ids, archive.labels, counts.tolist()))
+    unit = TASKS[config.task].unit
+    say(partition_table(ids, archive.labels, counts.tolist(), unit))
     say(setting.plan.table())
     tracker = _mirror(config, algorithm, archive, out, None)
     try:
-        training = train(setting, archive, runtime, out, tracker, say, warnings)
+        training = train(setting, archive, runtime, out, tracker, say, warnings, steer)
+        if steer is not None:
+            history.write_json(out / "result.json", _trial_result(setting, archive, training))
+            tracker.finish("FINISHED")
+            return out
         baselines = _train_baselines(config, archive, runtime, out, tracker, say)
         result = _result(setting, archive, training, baselines)
         history.write_json(out / "result.json", result)
@@ -285,8 +333,7 @@ def _all(
         _draw(setting, archive, result, counts, out)
     except Exception as error:  # a picture that cannot be drawn must not cost the result
         say(f"warning: the figures were not drawn: {type(error).__name__}: {error}")
-    names = ("config.yaml", "environment.json", "history.jsonl", "result.json", "ledger.parquet")
-    files = [out / name for name in (*names, "model.safetensors", "figures")]
+    files = [out / name for name in FILES]
     tracker.finish("FINISHED", result, files, _final_model(setting, archive, training))
     _ending(tracker, result, out, say)
     return out
@@ -318,40 +365,37 @@ def _mirror(
     config: Config, algorithm: Algorithm, archive: Archive, folder: Path, parent: str | None
 ) -> NullMirror:
     place = folder.name if parent is None else folder.parents[1].name
-    name = f"{place} {algorithm.name} seed {config.seed}"
-    tags = {
-        "run_folder": place,
-        "algorithm": algorithm.name,
-        "archive": archive.path.name,
-        "archive_sha256": archive.digest,
-        "seed": str(config.seed),
-        "data": "synthetic" if archive.synthetic else "real",
-        "role": "run" if parent is None else "baseline",
-    }
-    tree = config.model_dump(mode="json")
-    params = {
-        each.key: str(_leaf(tree, each.key))
-        for each in configuration.fields()
-        if each.key != "tracking.uri"
-    }
-    params["algorithm"] = algorithm.name
-    return Mirror.start(config, folder, run_name=name, tags=tags, params=params, parent=parent)
+    role = "run" if parent is None else "baseline"
+    return open_mirror(
+        config, algorithm.name, archive, folder, place=place, role=role, parent=parent
+    )
 
 
-def _leaf(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
+def _splits(steer: Steer | None) -> tuple[str, ...]:
+    """The splits a run scores; a search must not see the test split."""
+    return ("val", "test") if steer is None else ("val",)
 
 
-def _empty_classes(archive: Archive, config: Config, counts: NDArray[np.int64]) -> list[str]:
+def _class_counts(
+    config: Config, archive: Archive, clients: Sequence[Client]
+) -> NDArray[np.int64]:
+    """Training scenes, or their labelled pixels, per client and class, (clients, K)."""
+    if config.task == "scenes":
+        return class_counts(archive, clients)
+    return np.stack([class_pixels(archive, client.rows).sum(axis=0) for client in clients])
+
+
+def _empty_classes(
+    archive: Archive, config: Config, counts: NDArray[np.int64], splits: Sequence[str]
+) -> list[str]:
     empty = [
         name for name, count in zip(archive.labels, counts.sum(axis=0), strict=True) if not count
     ]
     found = {"train": empty}
-    found |= {name: Split(archive, config.clients, name).absent for name in ("val", "test")}
+    found |= {name: Split(archive, config, name).absent for name in splits}
+    unit = TASKS[config.task].unit
     return [
-        f"no scene of the {split} split has the class{'es' if len(names) > 1 else ''} "
+        f"no {unit} of the {split} split has the class{'es' if len(names) > 1 else ''} "
         f"{', '.join(names)}"
         for split, names in found.items()
         if names
@@ -362,10 +406,11 @@ def _result(
     setting: Setting, archive: Archive, training: Training, baselines: dict[str, Metrics]
 ) -> dict[str, Any]:
     config = setting.config
-    splits = {name: Split(archive, config.clients, name) for name in ("val", "test")}
+    splits = {name: Split(archive, config, name) for name in ("val", "test")}
     guess = score_guess(archive, setting, splits["test"], splits["val"])
     return {
         "name": config.name,
+        "task": config.task,
         "algorithm": setting.algorithm.name,
         "seed": config.seed,
         "rounds": config.rounds,
@@ -378,8 +423,26 @@ def _result(
         "absent_classes": {name: split.absent for name, split in splits.items()},
         "metrics": training.metrics,
         "thresholds": training.thresholds,
+        "confusion": {place: found.tolist() for place, found in training.confusion.items()},
         "baselines": {**baselines, "guess": guess},
         "bytes": training.bytes,
+        "flops": training.flops,
+        "model_sha256": training.model_sha256,
+    }
+
+
+def _trial_result(setting: Setting, archive: Archive, training: Training) -> dict[str, Any]:
+    """What a trial of a search leaves: the validation scores of its last round."""
+    return {
+        "name": setting.config.name,
+        "algorithm": setting.algorithm.name,
+        "seed": setting.config.seed,
+        "rounds": setting.config.rounds,
+        "synthetic": archive.synthetic,
+        "archive": {"name": archive.path.name, "sha256": archive.digest},
+        "metrics": training.metrics,
+        "bytes": training.bytes,
+        "flops": training.flops,
         "model_sha256": training.model_sha256,
     }
 
@@ -391,15 +454,19 @@ def _draw(
     counts: NDArray[np.int64],
     out: Path,
 ) -> None:
+    config = setting.config
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     lines = history.read(out / "history.jsonl")
     ids = [client.client_id for client in setting.clients]
     title = figures.describe(result)
-    figures.learning_curves(lines, folder / "learning_curves.png", title)
+    figures.learning_curves(lines, folder / "learning_curves.png", title, config.task)
     figures.class_f1(result, folder / "class_f1.png")
     figures.comparison(result, folder / "comparison.png")
-    figures.partition(ids, archive.labels, counts.tolist(), folder / "clients.png", title)
+    unit = TASKS[config.task].unit
+    heatmaps.partition(ids, archive.labels, counts.tolist(), folder / "clients.png", title, unit)
+    if result["confusion"]:
+        heatmaps.confusion(result, folder / "confusion.png")
     figures.bytes_exchanged(lines, folder / "bytes.png", title)
 
 
@@ -432,12 +499,17 @@ def _final_model(
 
 def _ending(tracker: NullMirror, result: dict[str, Any], out: Path, say: Say) -> None:
     say(comparison_table(result))
-    fused = result["metrics"].get("test/global/all/map")
-    guess = result["baselines"]["guess"]["test/all/map"]
+    leading = task_of(result).headline[0]
+    fused = result["metrics"].get(f"test/global/all/{leading.key}")
+    guess = result["baselines"]["guess"][f"test/all/{leading.key}"]
     if fused is not None and fused < guess:
-        say(f"warning: the global mAP of {fused:.3f} lies below the no-image guess of {guess:.3f}")
+        say(
+            f"warning: the global {leading.short} of {fused:.3f} lies below the no-image guess of "
+            f"{guess:.3f}"
+        )
     say(f"run folder: {out}  (figures in {out / 'figures'})")
     if tracker.warning:
         say(f"warning: {tracker.warning}")
-    if tracker.where():
-        say(f"compare runs in MLflow:\n{tracker.where()}")
+    where = look(tracker, result)
+    if where:
+        say(where)

@@ -2,7 +2,7 @@
 
 The run folder is the record; MLflow is a copy of it. Rounds are handed over without waiting, a
 store that is slow, locked or away is asked again later, and what is missing at the end is read
-back from ``history.jsonl``, so that ``raymmfl resume RUN`` can add it another day. Importing this
+back from ``history.jsonl``, so that ``raymmfl sync RUN`` can add it another day. Importing this
 module does not import ``mlflow``; the thread does (see :mod:`raymmfl.tracking_store`).
 """
 
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from raymmfl import history
 from raymmfl.config import Config
 from raymmfl.errors import RaymmflError
+from raymmfl.tracking_links import Site
 from raymmfl.tracking_store import Model, Store, set_environment
 from raymmfl.tracking_uri import absolute_uri, check_uri, hide, kind, redact
 
@@ -45,18 +46,26 @@ class NullMirror:
     def round(self, line: Mapping[str, Any]) -> None:
         """Nothing is mirrored."""
 
+    def settle(self) -> None:
+        """Nothing to wait for."""
+
     def finish(
         self,
         status: Status,
         result: Mapping[str, Any] | None = None,
         artifacts: Sequence[Path] = (),
         model: Model | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Nothing is mirrored."""
 
     def where(self) -> str:
         """Nothing to look at."""
         return ""
+
+    def site(self) -> Site | None:
+        """No experiment to look at."""
+        return None
 
 
 class Mirror(NullMirror):
@@ -69,6 +78,7 @@ class Mirror(NullMirror):
         run_name: str,
         tags: Mapping[str, str],
         params: Mapping[str, str],
+        leading: Sequence[str],
     ) -> None:
         self.run_id = None
         self.warning = None
@@ -77,6 +87,7 @@ class Mirror(NullMirror):
         self._name = run_name
         self._tags = dict(tags)
         self._params = dict(params)
+        self._leading = tuple(leading)
         self._note = _note(run_dir, redact(self._uri), config.tracking.experiment)
         self._store: Store | None = None
         self._connected = False
@@ -88,6 +99,7 @@ class Mirror(NullMirror):
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._known = threading.Event()  # the run has its id
         self._over = threading.Event()
         self._abandoned = False
         self._progress = time.monotonic()
@@ -103,6 +115,7 @@ class Mirror(NullMirror):
         tags: Mapping[str, str],
         params: Mapping[str, str],
         parent: str | None = None,
+        leading: Sequence[str] = (),
     ) -> NullMirror:
         """Begin to mirror a run folder; returns at once.
 
@@ -116,6 +129,7 @@ class Mirror(NullMirror):
             tags: such as algorithm, archive and seed.
             params: the configuration, flat; MLflow keeps a param as it was first logged.
             parent: run id of the search this run is a trial of.
+            leading: metrics that come first.
 
         Raises:
             ConfigError: the URI cannot be one of a store.
@@ -126,7 +140,7 @@ class Mirror(NullMirror):
         set_environment()
         if parent is not None:
             tags = {**tags, "mlflow.parentRunId": parent}
-        mirror = cls(config, run_dir, run_name, tags, params)
+        mirror = cls(config, run_dir, run_name, tags, params, leading)
         mirror._save_note()  # before the run exists there: a killed start finds its run again
         mirror._thread.start()
         mirror._wake.set()
@@ -144,6 +158,7 @@ class Mirror(NullMirror):
         result: Mapping[str, Any] | None = None,
         artifacts: Sequence[Path] = (),
         model: Model | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Mirror what is missing and close the run; waits for a bounded time, never raises.
 
@@ -156,34 +171,49 @@ class Mirror(NullMirror):
             artifacts: files and folders of the run folder; text files are freed of the password.
             model: gives the final model (a ``torch.nn.Module``) and an example input
                 (B, C, H, W); only the example's shape and type are used, no pixel is stored.
+            tags: what is known only now.
         """
-        self._ending = _Ending(status, result, artifacts, model)
-        begin = self._progress = time.monotonic()
+        self._ending = _Ending(status, result, artifacts, model, dict(tags or {}))
         self._hurry.set()
+        if not self._wait(self._over):
+            self._abandoned = True
+            self._warn_missing()
+
+    def settle(self) -> None:
+        """Wait until the run has its id, or as long as :meth:`finish` would."""
+        self._wait(self._known)
+
+    def _wait(self, event: threading.Event) -> bool:
+        """Whether the thread got there in a bounded time."""
+        begin = self._progress = time.monotonic()
         self._wake.set()
-        while not self._over.wait(0.05):
+        while not event.wait(0.05):
             now = time.monotonic()
             # a file that is locked comes back, a server that never answered hardly does
             hopeless = self._failures > 0 and not self._reached and kind(self._uri) != "sqlite"
             limit = HOPELESS_S if hopeless else LIMIT_S
             if now - begin > limit or now - self._progress > PATIENCE_S:
-                self._abandoned = True
-                break
-        if not self._over.is_set():
-            self._warn_missing()
+                return False
+        return True
 
     def where(self) -> str:
         """The commands and links with which to look at the run, without any password."""
         uri = redact(self._uri)
-        path = ""
-        if self.run_id is not None:
-            path = f"/#/experiments/{self._note['experiment_id']}/runs/{self.run_id}"
-        if kind(uri) in ("http", "https"):
-            return uri.rstrip("/") + path
         if uri == "databricks":
             return f"databricks, run {self.run_id}"
-        command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        return f"{command}\nhttp://127.0.0.1:5000{path}"
+        site = self.site()
+        page = _root(uri) if site is None or self.run_id is None else site.run(self.run_id)
+        if kind(uri) in ("http", "https"):
+            return page
+        # one worker for one reader: four take several times as long to start
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --workers 1\n{page}"
+
+    def site(self) -> Site | None:
+        """The experiment in MLflow's web interface; None before it is known, and on databricks."""
+        experiment = self._note["experiment_id"]
+        if experiment is None or self._uri == "databricks":
+            return None
+        return Site(_root(redact(self._uri)), experiment)
 
     # ---- the thread ------------------------------------------------------------------------
 
@@ -212,7 +242,7 @@ class Mirror(NullMirror):
                 number = min(self._pending)
                 line = self._pending[number]
             if number not in self._mirrored:
-                store.log_round(line)
+                store.log_round(line, self._leading)
                 self._mirrored.add(number)
                 self._save_note()
             with self._lock:
@@ -238,6 +268,7 @@ class Mirror(NullMirror):
         self._step_done()
         self._mirrored = store.open_run(self._note["mirror"], self._name, self._tags, self._params)
         self.run_id = store.run_id
+        self._known.set()
         self._note |= {"experiment_id": store.experiment_id, "run_id": store.run_id}
         lines = history.read(self._run_dir / "history.jsonl")
         with self._lock:
@@ -249,6 +280,7 @@ class Mirror(NullMirror):
         return store
 
     def _close(self, store: Store, ending: "_Ending") -> None:
+        store.set_tags(ending.tags)
         if ending.result is not None:
             store.log_result(ending.result)
             self._step_done()
@@ -311,7 +343,7 @@ class Mirror(NullMirror):
         what = f"{missing} of {len(rounds)} rounds are" if missing else "the end of the run is"
         self.warning = (
             f"{what} not in MLflow, whose store {redact(self._uri)} did not answer in time;"
-            f" the run folder is complete: `raymmfl resume {self._run_dir}` adds them later"
+            f" the run folder is complete: `raymmfl sync {self._run_dir}` adds them later"
         )
 
     def _save_note(self) -> None:
@@ -327,9 +359,15 @@ class _Ending:
     result: Mapping[str, Any] | None
     artifacts: Sequence[Path]
     model: Model | None
+    tags: Mapping[str, str]
     uploaded: set[Path] = field(default_factory=set)
     entry: Any = None  # the model as announced to the store
     warning: str | None = None
+
+
+def _root(uri: str) -> str:
+    """Where the web interface is: the server itself, or one that the reader starts."""
+    return uri.rstrip("/") if kind(uri) in ("http", "https") else "http://127.0.0.1:5000"
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

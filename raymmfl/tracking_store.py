@@ -97,11 +97,7 @@ class Store:
             run = self._client.create_run(self.experiment_id, tags={TOKEN: token}, run_name=name)
         self.run_id = run.info.run_id
         short = {key: hide(str(value), self.uri)[:VALUE_LENGTH] for key, value in tags.items()}
-        new_tags = [
-            self._entities.RunTag(key, value)
-            for key, value in short.items()
-            if run.data.tags.get(key) != value
-        ]
+        new_tags = {key: value for key, value in short.items() if run.data.tags.get(key) != value}
         new_params = [
             self._entities.Param(metric_key(key), hide(str(value), self.uri)[:VALUE_LENGTH])
             for key, value in params.items()
@@ -109,15 +105,31 @@ class Store:
         ]
         for part in _parts(new_params, PARAMS_PER_BATCH):
             self._client.log_batch(self.run_id, params=part)
-        for part in _parts(new_tags, PARAMS_PER_BATCH):
-            self._client.log_batch(self.run_id, tags=part)
+        self.set_tags(new_tags)
         points = self._client.get_metric_history(self.run_id, MARKER)
         return {int(point.step) for point in points}
 
-    def log_round(self, line: Mapping[str, Any]) -> None:
-        """Log one history line, in one batch up to a thousand numbers."""
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run."""
+        made = [
+            self._entities.RunTag(key, hide(value, self.uri)[:VALUE_LENGTH])
+            for key, value in tags.items()
+        ]
+        for part in _parts(made, PARAMS_PER_BATCH):
+            self._client.log_batch(self.run_id, tags=part)
+
+    def log_round(self, line: Mapping[str, Any], leading: Sequence[str] = ()) -> None:
+        """Log one history line, in one batch up to a thousand numbers.
+
+        Args:
+            line: the round.
+            leading: metrics that come first; MLflow's page that compares runs opens with the
+                first of all.
+        """
         number = int(line["round"])
-        self._log_metrics({**flat_metrics(line), MARKER: float(number)}, number)
+        values = flat_metrics(line)
+        first = {name: values[name] for name in leading if name in values}
+        self._log_metrics({**first, **values, MARKER: float(number)}, number)
 
     def log_result(self, result: Mapping[str, Any]) -> None:
         """Log the final numbers that the run lacks, at its last round."""
@@ -203,11 +215,14 @@ class Store:
 def flat_metrics(line: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of one history line under MLflow's names; NaN and null are left out.
 
-    Metrics and thresholds keep their names; the rest becomes ``mb/up/weights`` (10^6 bytes),
-    ``seconds/round``, ``clients/accepted`` and ``clients/loss/q50`` (quantiles over clients).
+    Metrics and thresholds keep their names; the rest becomes ``gflops`` (of local training),
+    ``mb/up/weights`` (10^6 bytes), ``seconds/round``, ``clients/accepted`` and
+    ``clients/loss/q50`` (quantiles over clients).
     """
     found: dict[str, Any] = dict(line.get("metrics", {}))
     found |= {f"thresholds/{key}": value for key, value in line.get("thresholds", {}).items()}
+    if "flops" in line:
+        found["gflops"] = line["flops"] / 1e9
     found |= {f"seconds/{key}": value for key, value in line.get("seconds", {}).items()}
     for direction, purposes in line.get("bytes", {}).items():
         found |= {f"mb/{direction}/{key}": value / 1e6 for key, value in purposes.items()}

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import torch
 
 import raymmfl.runtime  # noqa: F401  (sets what Ray reads when it is imported)
 from raymmfl.archive.layouts import LAYOUTS
+from raymmfl.archive.options import Options
 from raymmfl.archive.pack import pack
-from raymmfl.archive.store import Archive
+from raymmfl.archive.source import Format, Reading, Scene, SensorFormat, Unit
+from raymmfl.archive.store import Archive, Column, mask_column
 from raymmfl.archive.synthetic import synthesise
 from raymmfl.config import Config
 from raymmfl.configfile import parse
@@ -66,7 +69,56 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Two synthetic regions of 16-pixel patches: some 90 training scenes with S1 and S2 each."""
     folder = tmp_path_factory.mktemp("archive")
     synthesise(folder / "tiles", seed=7, regions=("Austria", "Finland"), tiles=1, size=192)
-    return pack(folder / "tiles", folder / "packed", LAYOUTS["synthetic"], patch=16)
+    tiles = LAYOUTS["synthetic"].open(folder / "tiles", Options(patch=16))
+    return pack(tiles, folder / "packed")
+
+
+@dataclass(frozen=True)
+class GivenScenes:
+    """A source of scenes that a test made by hand; one unit each."""
+
+    root: Path
+    format: Format
+    scenes: Sequence[Scene]
+
+    def units(self) -> list[Unit]:
+        """A unit for each scene."""
+        return [
+            Unit(s.scene_id, s.split, s.region, s.date, number)
+            for number, s in enumerate(self.scenes)
+        ]
+
+    def read(self, unit: Unit) -> Reading:
+        """The scene itself."""
+        return Reading([self.scenes[unit.details]])
+
+
+@pytest.fixture(scope="session")
+def handmade(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Archive]:
+    """Packs scenes: make(scenes, {sensor: columns}, labels, units={sensor: unit})."""
+
+    def make(
+        scenes: Sequence[Scene],
+        sensors: Mapping[str, tuple[Column, ...]],
+        labels: tuple[str, ...],
+        units: Mapping[str, str],
+    ) -> Archive:
+        folder = tmp_path_factory.mktemp("handmade")
+        masks = [scene.mask for scene in scenes if scene.mask is not None]
+        form = Format(
+            layout="handmade",
+            sensors=tuple(SensorFormat(n, columns, units[n]) for n, columns in sensors.items()),
+            labels=labels,
+            mask=mask_column(len(masks[0]), 10.0) if masks else None,
+            attributes=tuple(scenes[0].attributes),
+            licence="none",
+            provenance="made by a test",
+            synthetic=True,
+            options={},
+        )
+        return pack(GivenScenes(folder, form, scenes), folder / "packed")
+
+    return make
 
 
 @pytest.fixture(scope="session")

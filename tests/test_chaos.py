@@ -121,7 +121,7 @@ def test_mlflow_away(tiny: Make, expected: Expected, digests: Digests, tmp_path:
     assert [line["round"] for line in history.read(out / "history.jsonl")] == [1, 2, 3, 4]
     (warning,) = [line for line in said if "MLflow" in line and line.startswith("warning")]
     assert "4 of 4 rounds are not in MLflow" in warning
-    assert f"raymmfl resume {out}" in warning
+    assert f"raymmfl sync {out}" in warning
 
 
 # Where the driver is killed: a line to wait for, and up to how many seconds later.

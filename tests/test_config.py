@@ -103,7 +103,25 @@ BROKEN = {
     ),
     "actors": broken("resources.actors", "some", overrides=("resources.actors=some",)),
     "partition": broken(
-        "clients.partition", "regon", "'region'", overrides=("clients.partition=regon",)
+        "clients.partition",
+        '"random+region"',
+        "random, dirichlet, or different attributes",
+        overrides=("clients.partition=random+region",),
+    ),
+    "an attribute twice": broken(
+        "clients.partition", overrides=("clients.partition=region+region",)
+    ),
+    "no attribute": broken("clients.partition", '"region+"', yaml="clients: {partition: region+}"),
+    "season": broken(
+        "clients.seasons.0", "did you mean 'summer'", overrides=("clients.seasons=[sumer]",)
+    ),
+    "a mix without seasons": broken(
+        "clients.season_mix", "0 without clients.seasons", overrides=("clients.season_mix=.2",)
+    ),
+    "disjoint owners of all": broken(
+        "clients.geography",
+        "paired where clients.holding is all",
+        overrides=("clients.holding=all", "clients.geography=disjoint"),
     ),
     # files
     "repeated key": broken(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -148,14 +147,36 @@ def test_comparison_of_local_alone_shows_its_two_views(tmp_path: Path) -> None:
     assert [row["map"] for row in table] == ["0.6", "0.4"]
 
 
-@pytest.mark.parametrize(("clients", "classes"), [(30, 19), (1, 1), (0, 3)])
-def test_partition(clients: int, classes: int, tmp_path: Path) -> None:
-    names = [f"Bosnia and Herzegovina {number}/S1" for number in range(clients)]
-    counts = np.arange(clients * classes).reshape(clients, classes) * 7
-    table = rows(figures.partition(names, CLASSES[:classes], counts, tmp_path / "p.png"))
-    assert [row["client"] for row in table] == names
-    if clients:
-        assert int(table[-1][CLASSES[classes - 1]]) == counts[-1, -1]
+def as_pixels(content: dict[str, Any]) -> dict[str, Any]:
+    """The same numbers under the names of pixel classification."""
+
+    def renamed(metrics: dict[str, Any]) -> dict[str, Any]:
+        names = {"map": "miou", "f1_macro_tuned": "f1_macro"}
+        return {
+            "/".join(
+                [*key.split("/")[:-1], names.get(key.split("/")[-1], key.split("/")[-1])]
+            ): value
+            for key, value in metrics.items()
+        }
+
+    baselines = {name: renamed(each) for name, each in content["baselines"].items()}
+    metrics = renamed(content["metrics"])
+    return {**content, "task": "pixels", "metrics": metrics, "baselines": baselines}
+
+
+def test_pixels_have_their_own_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = texts(monkeypatch)
+    found = as_pixels(result(("S1", "S2"), CLASSES))
+    table = rows(figures.comparison(found, tmp_path / "c.png"))
+    assert [row["miou"] for row in table][:2] == ["0.7", "0.6"]
+    assert table[0]["f1_macro"] == "0.6"
+    assert "mean intersection over union: higher is better" in seen
+    assert len(rows(figures.class_f1(found, tmp_path / "f.png"))) == 19
+    assert "F1" in seen
+    assert "F1 at 0.5" not in seen
+    lines = [{"round": 1, "metrics": {"val/global/all/miou": 0.4, "val/global/all/f1_macro": 0.5}}]
+    (row,) = rows(figures.learning_curves(lines, tmp_path / "l.png", task="pixels"))
+    assert (row["val/global/all/miou"], row["val/global/all/f1_macro"]) == ("0.4", "0.5")
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 60])

@@ -353,7 +353,7 @@ def test_a_sensor_that_nobody_holds_is_not_scored(configure: Configure, tmp_path
 def test_scores_that_are_not_finite_end_the_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Worker.score
+    original: Any = Worker.score
 
     def score(self: Worker, state: Any, job: Any) -> Any:
         logits = original(self, state, job)

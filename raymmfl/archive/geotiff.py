@@ -5,6 +5,7 @@ B bands, H W pixels.
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 
+from raymmfl.archive.tiff_tags import read_tags
 from raymmfl.errors import ArchiveError
 
 # GDAL's own defaults list the folder at every open and cache 5 % of the memory per process.
@@ -27,6 +29,8 @@ GDAL_SETTINGS = {
 }
 # Corners of co-registered rasters may differ by rounding, not by a visible part of a pixel.
 CORNER_TOLERANCE_PIXELS = 0.01
+MOST_CRS = 1000
+_CRS: dict[bytes, CRS] = {}  # GDAL's answer to a file's geo keys: the same for the same keys
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Raster:
         transform: pixel (column, row) to map coordinates.
         nodata: the file's nodata tag, if it has one.
         sha256: of the file's bytes.
+        descriptions: name of each band as written in the file, "" where it has none.
     """
 
     path: Path
@@ -48,6 +53,7 @@ class Raster:
     transform: Affine
     nodata: float | None
     sha256: str
+    descriptions: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,37 +93,46 @@ def read_raster(path: Path, *, bands: int, dtype: str) -> Raster:
         ) from error
     if not content:
         raise ArchiveError(f"{path}: the file is empty; copy or download it again")
-    lost_tags = _LostTags()
+    tags = read_tags(content)
+    if tags is not None and tags.length > len(content):
+        raise _not_whole(path, f"{len(content)} bytes, its tags speak of {tags.length}")
+    known = tags is not None and tags.transform is not None and tags.geo_keys in _CRS
     try:
         with (
-            lost_tags,
+            _LostTags() as lost_tags,
+            warnings.catch_warnings(),
             MemoryFile(content) as memory,
-            memory.open(driver="GTiff", sharing=False) as dataset,
         ):
-            found = (dataset.count, tuple(sorted(set(dataset.dtypes))))
-            if found != (bands, (dtype,)):
-                raise ArchiveError(
-                    f"{path}: {found[0]} band(s) of {', '.join(found[1])}, expected {bands} of "
-                    f"{dtype}; convert the file or choose the layout that describes it"
-                )
-            data = dataset.read()
-            crs, transform, nodata = dataset.crs, dataset.transform, dataset.nodata
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            options = {"GEOREF_SOURCES": "NONE"} if known else {}
+            with memory.open(driver="GTiff", sharing=False, **options) as dataset:
+                if dataset.count != bands or set(dataset.dtypes) != {dtype}:
+                    raise ArchiveError(
+                        f"{path}: {dataset.count} band(s) of "
+                        f"{', '.join(sorted(set(dataset.dtypes)))}, expected {bands} of {dtype}; "
+                        "convert the file or choose the layout that describes it"
+                    )
+                data, nodata = dataset.read(), dataset.nodata
+                crs, transform = dataset.crs, dataset.transform
+                descriptions = tuple(name or "" for name in dataset.descriptions)
     except RasterioError as error:
-        reason = f"{error} {error.__cause__ or ''}".strip()
-        raise ArchiveError(
-            f"{path}: not a whole GeoTIFF ({reason}); the file is damaged or cut off: copy or "
-            "download it again"
-        ) from error
+        raise _not_whole(path, f"{error} {error.__cause__ or ''}".strip()) from error
     if lost_tags.messages:
-        raise ArchiveError(
-            f"{path}: not a whole GeoTIFF ({lost_tags.messages[0]}); the file is cut off: copy or "
-            "download it again"
-        )
+        raise _not_whole(path, lost_tags.messages[0])
+    if known:
+        assert tags is not None
+        assert tags.transform is not None
+        crs, transform = _CRS[tags.geo_keys], Affine(*tags.transform)
+    elif tags is not None and crs is not None:
+        if len(_CRS) >= MOST_CRS:
+            _CRS.clear()
+        _CRS[tags.geo_keys] = crs
     if crs is None:
         raise ArchiveError(
             f"{path}: no coordinate reference system; write it into the file (gdal_edit -a_srs)"
         )
-    return Raster(path, data, crs, transform, nodata, hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    return Raster(path, data, crs, transform, nodata, digest, descriptions)
 
 
 def check_registered(raster: Raster, reference: Raster, ratio: int) -> None:
@@ -127,22 +142,30 @@ def check_registered(raster: Raster, reference: Raster, ratio: int) -> None:
         ArchiveError: another CRS, size or bounds, naming both files.
     """
     height, width = reference.shape
+    pixel = abs(reference.transform.a)
+    same_crs = raster.crs is reference.crs or raster.crs == reference.crs
+    same_size = (raster.shape[0] * ratio, raster.shape[1] * ratio) == (height, width)
+    same_bounds = all(
+        abs(ours - theirs) <= CORNER_TOLERANCE_PIXELS * pixel
+        for pair in zip(_corners(raster), _corners(reference), strict=True)
+        for ours, theirs in zip(*pair, strict=True)
+    )
+    if same_crs and same_size and same_bounds:
+        return
     beside = f"{raster.path} beside {reference.path}"
-    if raster.crs != reference.crs:
+    if not same_crs:
         raise ArchiveError(
             f"{beside}: CRS {raster.crs} and {reference.crs}; reproject one to the other's grid"
         )
-    if (raster.shape[0] * ratio, raster.shape[1] * ratio) != (height, width):
+    if not same_size:
         raise ArchiveError(
             f"{beside}: {raster.shape[0]}x{raster.shape[1]} pixels, expected "
             f"{height / ratio:g}x{width / ratio:g}; resample to the same ground"
         )
-    ours, theirs = _corners(raster), _corners(reference)
-    pixel = abs(reference.transform.a)
-    if np.abs(ours - theirs).max() > CORNER_TOLERANCE_PIXELS * pixel:
-        raise ArchiveError(
-            f"{beside}: bounds {ours.tolist()} and {theirs.tolist()}; cut both to the same bounds"
-        )
+    raise ArchiveError(
+        f"{beside}: bounds {_corners(raster)} and {_corners(reference)}; cut both to the same "
+        "bounds"
+    )
 
 
 def check_window(raster: Raster, window: tuple[int, int, int], nodata: float | None) -> np.ndarray:
@@ -188,8 +211,9 @@ def write_raster(
     transform: Sequence[float],
     bands: Sequence[str] = (),
     nodata: float | None = None,
+    compress: str | None = None,
 ) -> None:
-    """Write an uncompressed GeoTIFF.
+    """Write a GeoTIFF.
 
     Args:
         path: the file; its folder must exist.
@@ -199,15 +223,71 @@ def write_raster(
             b*row + c``, ``y = d*column + e*row + f``.
         bands: names written as band descriptions.
         nodata: nodata tag.
+        compress: GDAL's name of a lossless compression ("deflate"); None for none.
     """
     count, height, width = data_BHW.shape
     with rasterio.open(
         path, "w", driver="GTiff", count=count, height=height, width=width, dtype=data_BHW.dtype,
         crs=f"EPSG:{epsg}", transform=Affine(*transform), nodata=nodata, sharing=False,
+        **({} if compress is None else {"compress": compress}),
     ) as dataset:  # fmt: skip
         dataset.write(data_BHW)
         for index, name in enumerate(bands, start=1):
             dataset.set_band_description(index, name)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GeoTIFF says of itself: band count, dtype, size and the bands' descriptions."""
+
+    bands: int
+    dtype: str
+    height: int
+    width: int
+    descriptions: tuple[str, ...]
+
+
+def read_header(path: Path) -> Header:
+    """Read what a GeoTIFF holds, without its pixels.
+
+    Raises:
+        ArchiveError: a file that cannot be opened as a GeoTIFF, or whose bands differ in dtype.
+    """
+    try:
+        with rasterio.open(path, driver="GTiff", sharing=False) as dataset:
+            dtypes = sorted(set(dataset.dtypes))
+            names = tuple(name or "" for name in dataset.descriptions)
+            header = Header(dataset.count, dtypes[0], dataset.height, dataset.width, names)
+    except RasterioError as error:
+        raise ArchiveError(
+            f"{path}: not a whole GeoTIFF ({error}); it is missing, damaged or cut off: copy "
+            "or download it again"
+        ) from error
+    if len(dtypes) > 1:
+        raise ArchiveError(f"{path}: bands of {', '.join(dtypes)}; convert all to one dtype")
+    return header
+
+
+def check_band_order(raster: Raster, bands: Sequence[str]) -> None:
+    """Check that a file which names the expected bands names them in the expected order.
+
+    Files that name none of their bands, or other things, are believed.
+
+    Raises:
+        ArchiveError: the same names in another order.
+    """
+    if sorted(raster.descriptions) == sorted(bands) and raster.descriptions != tuple(bands):
+        raise ArchiveError(
+            f"{raster.path}: bands in the order {', '.join(raster.descriptions)}, expected "
+            f"{', '.join(bands)}; reorder the file or describe it so"
+        )
+
+
+def _not_whole(path: Path, reason: str) -> ArchiveError:
+    return ArchiveError(
+        f"{path}: not a whole GeoTIFF ({reason}); the file is damaged or cut off: copy or "
+        "download it again"
+    )
 
 
 class _LostTags(logging.Handler):
@@ -234,6 +314,6 @@ class _LostTags(logging.Handler):
         self._log.removeHandler(self)
 
 
-def _corners(raster: Raster) -> np.ndarray:
+def _corners(raster: Raster) -> list[tuple[float, float]]:
     height, width = raster.shape
-    return np.array([raster.position(*corner) for corner in ((0, 0), (width, 0), (0, height))])
+    return [raster.position(*corner) for corner in ((0, 0), (width, 0), (0, height))]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from raymmfl.errors import ArchiveError
+
 
 @dataclass(frozen=True)
 class Options:
@@ -31,3 +33,34 @@ class Options:
     sensors: tuple[str, ...] = ()
     include_snow_cloud: bool = False
     countries: Path | None = None
+
+    @property
+    def step(self) -> int:
+        """Pixels from patch to patch."""
+        return self.patch if self.stride is None else self.stride
+
+    @property
+    def block_side(self) -> int:
+        """Side of a block of the spatial split."""
+        return self.patch if self.block is None else self.block
+
+    def check_cutting(self, multiple: int) -> None:
+        """Check what a reader that cuts patches out of tiles needs.
+
+        Args:
+            multiple: least common multiple of the pixel sides, in pixels of the finest raster.
+
+        Raises:
+            ArchiveError: a size that would cut through a coarser pixel, or a share out of range.
+        """
+        for name, size in (
+            ("patch", self.patch), ("stride", self.step), ("block", self.block_side)
+        ):  # fmt: skip
+            if size < 1 or size % multiple:
+                raise ArchiveError(
+                    f"{name}={size}: must be a positive multiple of {multiple}, so that the "
+                    "windows of coarser bands begin and end on whole pixels"
+                )
+        for name, share in (("min_share", self.min_share), ("min_labelled", self.min_labelled)):
+            if not 0 < share <= 1:
+                raise ArchiveError(f"{name}={share}: must be above 0 and at most 1")

@@ -124,8 +124,13 @@ class Reading:
 class Source(Protocol):
     """A source archive; picklable and small, so that any process can read any unit."""
 
-    root: Path
-    format: Format
+    @property
+    def root(self) -> Path:
+        """The folder that is read; paths of source files are relative to it."""
+
+    @property
+    def format(self) -> Format:
+        """What every scene looks like."""
 
     def units(self) -> list[Unit]:
         """All units in a fixed order; opens no raster.
@@ -140,11 +145,3 @@ class Source(Protocol):
         Raises:
             ArchiveError: naming the file at fault.
         """
-
-
-SEASONS = ("winter", "spring", "summer", "autumn")
-
-
-def season(date: str) -> str:
-    """Season of a date "YYYY-MM-DD" by month (December to February is winter); "" without one."""
-    return SEASONS[int(date[5:7]) % 12 // 3] if date else ""

@@ -4,7 +4,7 @@
 archive.json      format version, labels in order, sensors with statistics, provenance, digests
 scenes.parquet    one row per scene: split, labels, region, place, footprint, row in each sensor
 <sensor>.arrow    one row per scene that has the sensor; a column per native pixel size
-mask.arrow        pixel labels: uint8 index into the labels, 255 to be ignored
+mask.arrow        pixel labels, if it has any: uint8 index into the labels, 255 to be ignored
 ```
 n scenes asked for, B bands, K classes. A missing sensor is an absent row, not zeros.
 """
@@ -13,16 +13,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from raymmfl.archive.scenes import read_scenes
 from raymmfl.errors import ArchiveError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BATCH_ROWS = 64
 INDEX_FILE = "archive.json"
 SCENES_FILE = "scenes.parquet"
@@ -76,86 +77,113 @@ class Archive:
 
     Attributes:
         path: the folder.
+        coarsest_m: bands with larger pixels, in metres, are left out as if they were not there,
+            and sensors with no others.
         labels: class names in label order.
         sensors: name -> sensor.
         provenance: what was packed, from where and how.
         synthetic: no satellite took these pixels.
+        mask: the column of pixel labels; None if the archive has none.
+        catalogue: its scenes without the pixels.
         scene_ids: one name per scene.
         splits: "train", "val" or "test" per scene.
+        attributes: name -> value per scene; "region", "season", "place" and the archive's own.
         regions: region per scene.
         places: place (tile) per scene.
+        dates: "YYYY-MM-DD" per scene, "" where unknown.
+        lons: of the scenes' centres, degrees (WGS 84).
+        lats: of the scenes' centres, degrees (WGS 84).
         targets: uint8 (scenes, K), 1 where the scene has the label.
         digest: sha256 of ``archive.json``, which holds the digests of all other files.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, coarsest_m: float | None = None) -> None:
         self.path = Path(path).absolute()
+        self.coarsest_m = coarsest_m
         index, self.digest = read_index(self.path)
         try:
             self.labels: tuple[str, ...] = tuple(index["labels"])
             self.synthetic: bool = index["synthetic"]
             self.licence: str = index["licence"]
             self.provenance: Mapping[str, Any] = index["provenance"]
+            every = index["sensors"].items()
+            sensors = [_sensor(name, content, coarsest_m) for name, content in every]
             self.sensors: Mapping[str, Sensor] = {
-                name: _sensor(name, content) for name, content in index["sensors"].items()
+                sensor.name: sensor for sensor in sensors if sensor.columns
             }
+            self.mask = None if index["mask"] is None else _column(index["mask"])
+            attributes = tuple(index["attributes"])
             _check_sizes(self.path, index["files"])
         except (KeyError, TypeError) as error:
             raise ArchiveError(
                 f"{self.path / INDEX_FILE}: {error} is missing or misshapen; pack again"
             ) from error
+        if not self.sensors:
+            raise ArchiveError(
+                f"{self.path}: no sensor has pixels of {coarsest_m} m or less; raise "
+                "archive.coarsest_m, or leave it out"
+            )
         _check_digest(self.path / SCENES_FILE, index["files"][SCENES_FILE]["sha256"])
-        scenes = _read_scenes(self.path / SCENES_FILE, list(self.sensors))
-        self.scene_ids: list[str] = scenes["scene_id"]
-        self.splits = np.array(scenes["split"], dtype=np.str_)
-        self.regions = np.array(scenes["region"], dtype=np.str_)
-        self.places = np.array(scenes["place"], dtype=np.str_)
-        self.targets = self._targets(scenes["labels"])
-        self._rows = {
-            name: np.array(scenes[f"row_{name}"], dtype=np.int64) for name in [*self.sensors, MASK]
-        }
+        masks = () if self.mask is None else (MASK,)
+        table = read_scenes(
+            self.path / SCENES_FILE, self.labels, tuple(self.sensors), attributes, masks
+        )
+        self.catalogue = table.catalogue
+        self.scene_ids = self.catalogue.scene_ids
+        self.splits = self.catalogue.splits
+        self.attributes = self.catalogue.attributes
+        self.regions = self.attributes["region"]
+        self.places = self.attributes["place"]
+        self.targets = self.catalogue.targets
+        self.dates, self.lons, self.lats = table.dates, table.lons, table.lats
+        self._rows = table.numbers
         self._views: dict[str, list[tuple[np.ndarray, ...]]] = {}
         for name, sensor in self.sensors.items():
             self._views[name] = _map(self.path, name, sensor.columns, self._rows[name])
 
     @staticmethod
-    def open(path: str | Path) -> "Archive":
+    def open(path: str | Path, coarsest_m: float | None = None) -> "Archive":
         """Open an archive written by ``raymmfl archive pack``.
 
         Checks the index, the format version and the size of every file, not their digests
         (``raymmfl archive verify`` does).
 
+        Args:
+            path: the folder.
+            coarsest_m: leave out bands with larger pixels, in metres; None keeps all.
+
         Raises:
-            ArchiveError: no archive, another format version, a missing or truncated file.
+            ArchiveError: no archive, another format version, a missing or truncated file, or no
+                band that is fine enough.
         """
-        return Archive(path)
+        return Archive(path, coarsest_m)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (str(self.path),)
+        return Archive, (str(self.path), self.coarsest_m)
 
     def __len__(self) -> int:
         return len(self.scene_ids)
 
     def present(self, sensor: str) -> np.ndarray:
         """Bool (scenes,): which scenes have the sensor."""
-        return self._row_numbers(sensor) >= 0
+        return self.catalogue.present(sensor)
 
-    def rows(self, split: str, sensors: Sequence[str] = ()) -> np.ndarray:
-        """Scenes of a split as int64 rows, in order: those that have every named sensor."""
-        chosen = self.splits == split
-        for sensor in sensors:
-            chosen &= self.present(sensor)
-        return np.flatnonzero(chosen).astype(np.int64)
+    def rows(self, split: str) -> np.ndarray:
+        """Scenes of a split as int64 rows, ascending."""
+        return self.catalogue.rows(split)
 
-    def read(self, sensor: str, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Copy the pixels of scenes into memory of their own.
+    def read(
+        self, sensor: str, rows: np.ndarray, dtype: str | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Copy the pixels of scenes, in one pass, into memory of their own.
 
         Args:
             sensor: its name.
             rows: scene rows (n,), as :meth:`rows` gives them; all must have the sensor.
+            dtype: NumPy name of the type to convert to on the way; None for the source dtype.
 
         Returns:
-            One array (n, B, size, size) per column, in the source dtype and unit.
+            One array (n, B, size, size) per column, in the source unit.
 
         Raises:
             ArchiveError: an unknown sensor, or a scene without it.
@@ -164,16 +192,29 @@ class Archive:
         if numbers.size and numbers.min() < 0:
             scene = self.scene_ids[int(np.asarray(rows)[int(numbers.argmin())])]
             raise ArchiveError(
-                f"{self.path}: scene {scene} has no {sensor}; ask rows(split, ['{sensor}']) first"
+                f"{self.path}: scene {scene} has no {sensor}; ask present({sensor!r}) first"
             )
-        return _copy(self._views[sensor], self.sensors[sensor].columns, numbers)
+        return _copy(self._views[sensor], self.sensors[sensor].columns, numbers, dtype)
+
+    def masked(self) -> np.ndarray:
+        """Scenes that have pixel labels as int64 rows, ascending."""
+        return np.flatnonzero(self._rows[MASK] >= 0) if self.mask else np.empty(0, np.int64)
 
     def read_mask(self, rows: np.ndarray) -> np.ndarray:
-        """Pixel labels of scenes: uint8 (n, size, size), index into the labels, 255 ignored."""
-        columns = (mask_column(max(sensor.size for sensor in self.sensors.values()), 0.0),)
+        """Pixel labels of scenes: uint8 (n, size, size), index into the labels, 255 ignored.
+
+        Raises:
+            ArchiveError: an archive without pixel labels, or a scene without them.
+        """
+        if self.mask is None:
+            raise ArchiveError(f"{self.path}: no pixel labels in this archive; its task is scenes")
+        numbers = self._rows[MASK][rows]
+        if numbers.size and numbers.min() < 0:
+            scene = self.scene_ids[int(np.asarray(rows)[int(numbers.argmin())])]
+            raise ArchiveError(f"{self.path}: scene {scene} has no pixel labels")
         if MASK not in self._views:
-            self._views[MASK] = _map(self.path, MASK, columns, self._rows[MASK])
-        return _copy(self._views[MASK], columns, self._rows[MASK][rows])[0][:, 0]
+            self._views[MASK] = _map(self.path, MASK, (self.mask,), self._rows[MASK])
+        return _copy(self._views[MASK], (self.mask,), numbers)[0][:, 0]
 
     def _row_numbers(self, sensor: str) -> np.ndarray:
         if sensor not in self.sensors:
@@ -181,19 +222,6 @@ class Archive:
                 f"{self.path}: no sensor {sensor}; this archive has {list(self.sensors)}"
             )
         return self._rows[sensor]
-
-    def _targets(self, names: Sequence[Sequence[str]]) -> np.ndarray:
-        index = {label: number for number, label in enumerate(self.labels)}
-        targets = np.zeros((len(names), len(self.labels)), dtype=np.uint8)
-        for row, present in enumerate(names):
-            for name in present:
-                if name not in index:
-                    raise ArchiveError(
-                        f"{self.path / SCENES_FILE}: scene {self.scene_ids[row]} has the label "
-                        f"{name!r}, not among {list(self.labels)}; pack again"
-                    )
-                targets[row, index[name]] = 1
-        return targets
 
 
 def mask_column(size: int, pixel_m: float) -> Column:
@@ -229,12 +257,29 @@ def read_index(path: Path) -> tuple[dict[str, Any], str]:
     return index, hashlib.sha256(content).hexdigest()
 
 
-def _sensor(name: str, content: Mapping[str, Any]) -> Sensor:
-    columns = tuple(
-        Column(c["name"], tuple(c["bands"]), c["size"], c["dtype"], c["pixel_m"])
-        for c in content["columns"]
+def _sensor(name: str, content: Mapping[str, Any], coarsest_m: float | None) -> Sensor:
+    columns = [_column(each) for each in content["columns"]]
+    fine = [coarsest_m is None or column.pixel_m <= coarsest_m for column in columns]
+    kept = [
+        fits for column, fits in zip(columns, fine, strict=True) for _ in column.bands
+    ]  # per band
+    return Sensor(
+        name,
+        tuple(compress(columns, fine)),
+        content["unit"],
+        tuple(compress(content["mean"], kept)),
+        tuple(compress(content["std"], kept)),
     )
-    return Sensor(name, columns, content["unit"], tuple(content["mean"]), tuple(content["std"]))
+
+
+def _column(content: Mapping[str, Any]) -> Column:
+    return Column(
+        content["name"],
+        tuple(content["bands"]),
+        content["size"],
+        content["dtype"],
+        content["pixel_m"],
+    )
 
 
 def _check_sizes(path: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -252,21 +297,10 @@ def _check_sizes(path: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _check_digest(path: Path, digest: str) -> None:
     """The table decides who learns what from which row, and is small: it is checked each time."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
         raise ArchiveError(f"{path} was changed or damaged after packing; pack the archive again")
-
-
-def _read_scenes(path: Path, sensors: Sequence[str]) -> dict[str, list[Any]]:
-    names = ["scene_id", "split", "labels", "region", "place"]
-    names += [f"row_{name}" for name in [*sensors, MASK]]
-    try:
-        scenes: dict[str, list[Any]] = pq.read_table(path, columns=names).to_pydict()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ArchiveError(f"{path}: not a readable scene table ({error}); pack again") from error
-    missing = [name for name in names if name not in scenes]
-    if missing:
-        raise ArchiveError(f"{path}: no column {missing}; pack again")
-    return scenes
 
 
 def _map(
@@ -303,13 +337,18 @@ def _map(
 
 
 def _copy(
-    views: Sequence[tuple[np.ndarray, ...]], columns: Sequence[Column], numbers: np.ndarray
+    views: Sequence[tuple[np.ndarray, ...]],
+    columns: Sequence[Column],
+    numbers: np.ndarray,
+    dtype: str | None = None,
 ) -> tuple[np.ndarray, ...]:
-    arrays = tuple(
-        np.empty((len(numbers), len(c.bands), c.size, c.size), dtype=c.dtype) for c in columns
-    )
-    for position, number in enumerate(numbers.tolist()):
-        batch, row = divmod(number, BATCH_ROWS)
-        for array, view in zip(arrays, views[batch], strict=True):
-            array[position] = view[row]
-    return arrays
+    """Rows as arrays (n, B, size, size): each pixel is read, converted and written once."""
+    batches, rows = np.divmod(numbers, BATCH_ROWS)
+    places = list(zip(batches.tolist(), rows.tolist(), strict=True))
+    arrays = []
+    for index, c in enumerate(columns):  # one column after the other: fewer streams at a time
+        array = np.empty((len(places), len(c.bands), c.size, c.size), dtype=dtype or c.dtype)
+        for position, (batch, row) in enumerate(places):
+            array[position] = views[batch][index][row]
+        arrays.append(array)
+    return tuple(arrays)

@@ -19,12 +19,12 @@ the two forests; arable land, pasture and shrub. H W pixels.
 
 import csv
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from raymmfl.archive.geotiff import environment, write_raster
-from raymmfl.archive.layouts import PLACES_FILE, SYNTHETIC
 from raymmfl.archive.signatures import (
     BANDS,
     COVERS,
@@ -38,6 +38,8 @@ from raymmfl.archive.signatures import (
     haze,
     illumination,
 )
+from raymmfl.archive.tile_layouts import SYNTHETIC
+from raymmfl.archive.tiles import PLACES_FILE
 from raymmfl.archive.writer import whole_folder
 from raymmfl.errors import ArchiveError
 from raymmfl.seeds import generator
@@ -227,13 +229,16 @@ def speckle(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 def smooth(field_HW: np.ndarray, std_pixels: float) -> np.ndarray:
     """Gaussian blur of a positive or signed field, periodic at the borders, sum kept."""
-    offsets = [
-        np.minimum(np.arange(length), length - np.arange(length)) for length in field_HW.shape
-    ]
+    spectrum = np.fft.rfft2(field_HW) * _gaussian_spectrum(field_HW.shape, std_pixels)
+    return np.fft.irfft2(spectrum, s=field_HW.shape)
+
+
+@lru_cache(maxsize=4)  # every band of a tile is blurred alike
+def _gaussian_spectrum(shape: tuple[int, ...], std_pixels: float) -> np.ndarray:
+    offsets = [np.minimum(np.arange(length), length - np.arange(length)) for length in shape]
     rows, columns = (np.exp(-0.5 * (offset / std_pixels) ** 2) for offset in offsets)
     kernel = np.outer(rows / rows.sum(), columns / columns.sum())
-    spectrum = np.fft.rfft2(field_HW) * np.fft.rfft2(kernel)
-    return np.fft.irfft2(spectrum, s=field_HW.shape)
+    return np.fft.rfft2(kernel)
 
 
 def _halved(image: np.ndarray) -> np.ndarray:

@@ -10,19 +10,25 @@ from typing import Any, NoReturn
 import tyro
 
 from raymmfl import configfile as configuration
-from raymmfl.cli import archives, runs
+from raymmfl.cli import archives, clients, comparisons, maps, runs, studies
 from raymmfl.errors import ConfigError, RaymmflError
 
 VERBS: dict[str, Any] = {
     "run": runs.run,
     "resume": runs.resume,
+    "tune": studies.tune,
+    "compare": comparisons.compare,
+    "sync": studies.sync,
     "list": runs.list_names,
     "archive": {
         "pack": archives.pack,
         "synth": archives.synth,
         "info": archives.info,
+        "plot": archives.plot,
         "verify": archives.verify,
+        "clients": clients.clients,
     },
+    "predict": maps.predict,
 }
 
 

@@ -94,8 +94,9 @@ def _backbones() -> dict[str, str]:
 
 def _partitions() -> dict[str, str]:
     return {
-        "region": "a site per region of the archive",
-        "random": "sites of equal size, drawn at random",
+        "region": "a site per region of the archive (DS2)",
+        "region+season": "a site per combination of attributes, any joined by + (DS3)",
+        "random": "random sites, equally large or (clients.sizes) as large as the regions (DS1)",
         "dirichlet": "sites with label skew, Dirichlet(clients.alpha)",
     }
 
@@ -103,10 +104,7 @@ def _partitions() -> dict[str, str]:
 def _archives() -> dict[str, str]:
     from raymmfl.archive.layouts import LAYOUTS
 
-    return {
-        name: f"{', '.join(sensor.name for sensor in each.sensors)}: {each.provenance}"
-        for name, each in LAYOUTS.items()
-    }
+    return {name: each.summary for name, each in LAYOUTS.items()}
 
 
 def say(line: str) -> None:

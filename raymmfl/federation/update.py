@@ -82,7 +82,7 @@ class Record:
 
 @dataclass
 class Scoring:
-    """Scenes to score with one sensor.
+    """Scenes whose labels are scored with one sensor; answered by logits (n, K).
 
     Attributes:
         sensor: whose images.
@@ -93,3 +93,34 @@ class Scoring:
     sensor: str
     rows: NDArray[np.int64]
     memory: Memory
+
+
+@dataclass
+class PixelScoring:
+    """Scenes whose pixels are scored with several sensors; answered by a tally.
+
+    Attributes:
+        rows: (n,) scene rows that have at least one of the sensors.
+        memories: per sensor, what overlays the global state; empty for the global view.
+    """
+
+    rows: NDArray[np.int64]
+    memories: Mapping[str, Memory]
+
+
+@dataclass
+class Tally:
+    """What a pixel scoring found; no map of scores travels.
+
+    Attributes:
+        confusion: pixels by true class (row) and predicted class (column), (K, K) int64, for
+            ``all`` (mean logits of the sensors present) and for each sensor alone.
+        loss: the sum of these pixels' cross-entropy; not finite if a score was not.
+    """
+
+    confusion: dict[str, NDArray[np.int64]]
+    loss: dict[str, float]
+
+
+Job = Scoring | PixelScoring
+Answer = NDArray[np.float32] | Tally

@@ -37,6 +37,11 @@ class Group:
     places: Rows
     memories: Mapping[str, Memory]
 
+    @property
+    def scored_as(self) -> tuple[str, str]:
+        """View and part: groups of the home view are scored together, those away one by one."""
+        return self.view, self.name if self.view == "away" else ""
+
 
 def groups(
     setting: Setting,

@@ -38,10 +38,10 @@ class Images:
         """
         size = self.archive.sensors[sensor].size
         parts = []
-        columns = self.archive.read(sensor, rows)
+        # NumPy converts as it copies from the map, and torch wraps what it wrote: one pass
+        columns = self.archive.read(sensor, rows, "float32")
         for native, (mean, factor) in zip(columns, self._scale(sensor), strict=True):
-            # float32 through NumPy: torch converts uint16 only in part
-            part = torch.from_numpy(native.astype(np.float32)).to(self.device)
+            part = torch.from_numpy(native).to(self.device)
             part.sub_(mean).mul_(factor)
             if part.shape[-1] != size:
                 mode = "nearest" if self.resample == "nearest" else "bilinear"
@@ -51,6 +51,14 @@ class Images:
                 )
             parts.append(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def masks(self, rows: Rows) -> Tensor:
+        """Class of every pixel, int64 (B, H, W) on the device; 255 where it has no label.
+
+        Args:
+            rows: (B,) scene rows.
+        """
+        return torch.from_numpy(self.archive.read_mask(rows)).to(self.device).long()
 
     def _scale(self, sensor: str) -> list[tuple[Tensor, Tensor]]:
         if sensor not in self._scales:

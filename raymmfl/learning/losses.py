@@ -1,11 +1,13 @@
-"""The two terms of the local loss: the task's, and MIM's between sensors.
+"""The terms of the local loss: the task's (scenes or pixels), and MIM's between sensors.
 
-Shapes: B batch, K classes, N pairs of scenes, E length of an embedding.
+Shapes: B batch, K classes, H W pixels, N pairs of scenes, E length of an embedding.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from raymmfl.archive.store import IGNORED
 
 
 def task_loss(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
@@ -19,6 +21,21 @@ def task_loss(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
         A scalar.
     """
     return F.binary_cross_entropy_with_logits(logits_BK, targets_BK.to(logits_BK.dtype))
+
+
+def pixel_loss(logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """Cross-entropy averaged over the labelled pixels of the batch.
+
+    Args:
+        logits_BKHW: scores before the softmax, (B, K, H, W).
+        mask_BHW: class of each pixel, int64, (B, H, W); 255 where it has no label.
+
+    Returns:
+        A scalar; without any labelled pixel 0, with zero gradients.
+    """
+    # pixel by pixel first: summed at once, a GPU adds them in another order each time
+    losses = F.cross_entropy(logits_BKHW, mask_BHW, ignore_index=IGNORED, reduction="none")
+    return losses.sum() / (mask_BHW != IGNORED).sum().clamp(min=1)
 
 
 def nt_xent(z_NE: Tensor, partner_NE: Tensor, temperature: float) -> Tensor:

@@ -1,9 +1,9 @@
 """Local training: one client's epochs on its own scenes, ``L = L_task + weight * L_MIM``.
 
-Shapes: B scenes of a batch, D features, E embedding, K classes, n training scenes.
+Shapes: B scenes of a batch, D features, E embedding, K classes, H W pixels, n training scenes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from raymmfl.config import MimConfig, TrainConfig
 from raymmfl.learning.batches import Images, Rows, augment, split
-from raymmfl.learning.losses import nt_xent, task_loss
-from raymmfl.models.multimodal import MultiModalNet
+from raymmfl.learning.losses import nt_xent, pixel_loss, task_loss
+from raymmfl.models.multimodal import MultiModalNet, fuse
 from raymmfl.seeds import generator
 
 Vectors = tuple[Rows, NDArray[np.float32]]  # scene rows (n,) ascending, their vectors (n, E)
@@ -63,7 +63,7 @@ def train(
     """Train the model in place on one client's scenes.
 
     Args:
-        model: with the client's encoders.
+        model: with the client's encoders; its task decides the task's loss.
         images: the archive.
         sensors: what the client holds.
         rows: (n,) its scene rows; each has at least one of the sensors.
@@ -83,10 +83,13 @@ def train(
         for batch in split(order, settings.batch_size):
             turn = turns[position : position + len(batch)] if settings.augment else None
             position += len(batch)
-            features = _features(model, images, sensors, batch, turn)
-            logits = model.head(_fuse(features, len(batch)))
-            targets = torch.from_numpy(images.archive.targets[batch]).to(logits)
-            task = task_loss(logits, targets)
+            features: Features = {}
+            parts = []
+            for sensor, places, image in _inputs(images, sensors, batch, turn):
+                feature, logits = model.answer(sensor, image)
+                features[sensor] = places, feature
+                parts.append((places, logits))
+            task = _task_loss(model, images, fuse(parts, len(batch)), batch, turn)
             loss = task
             if mim is not None:
                 embeddings = _embed(model, features, mim, last)
@@ -125,38 +128,32 @@ def _optimizer(model: MultiModalNet, settings: TrainConfig) -> torch.optim.Optim
     )
 
 
-def _features(
-    model: MultiModalNet,
-    images: Images,
-    sensors: Sequence[str],
-    batch: Rows,
-    turns: NDArray[np.int64] | None,
-) -> Features:
-    found: Features = {}
+def _inputs(
+    images: Images, sensors: Sequence[str], batch: Rows, turns: NDArray[np.int64] | None
+) -> Iterator[tuple[str, NDArray[np.int64], Tensor]]:
+    """Per sensor that is there: its name, the places of its scenes in the batch, their images."""
     for sensor in sensors:
         places = np.flatnonzero(images.archive.present(sensor)[batch])
-        if places.size == 0:
-            continue
-        image = images.load(sensor, batch[places])
+        if places.size:
+            image = images.load(sensor, batch[places])
+            yield sensor, places, image if turns is None else augment(image, turns[places])
+
+
+def _task_loss(
+    model: MultiModalNet,
+    images: Images,
+    logits: Tensor,
+    batch: Rows,
+    turns: NDArray[np.int64] | None,
+) -> Tensor:
+    """The loss of a batch's fused logits; masks are turned as the images were."""
+    if model.task == "pixels":
+        mask_BHW = images.masks(batch)
         if turns is not None:
-            image = augment(image, turns[places])
-        found[sensor] = places, model.features(sensor, image)
-    return found
-
-
-def _fuse(features: Features, size: int) -> Tensor:
-    """Mean of the present sensors' features, (B, D)."""
-    parts = list(features.values())
-    if len(parts) == 1:
-        return parts[0][1]
-    first = parts[0][1]
-    total = first.new_zeros(size, first.shape[1])
-    count = first.new_zeros(size, 1)
-    for places, feature in parts:
-        index = torch.from_numpy(places).to(feature.device)
-        total = total.index_add(0, index, feature)
-        count[index] += 1
-    return total / count
+            mask_BHW = augment(mask_BHW.unsqueeze(1), turns).squeeze(1)
+        return pixel_loss(logits, mask_BHW)
+    targets = torch.from_numpy(images.archive.targets[batch]).to(logits)
+    return task_loss(logits, targets)
 
 
 def _embed(model: MultiModalNet, features: Features, mim: Mim, last: bool) -> dict[str, Tensor]:
@@ -216,10 +213,9 @@ def _extra_pass(
     model.eval()
     with torch.no_grad():
         for batch in split(rows, batch_size):
-            for sensor, (places, feature) in _features(
-                model, images, sensors, batch, None
-            ).items():
-                collected[sensor].append((batch[places], model.embed(feature)))
+            for sensor, places, image in _inputs(images, sensors, batch, None):
+                vectors = model.embed(model.features(sensor, image))
+                collected[sensor].append((batch[places], vectors))
     return collected
 
 

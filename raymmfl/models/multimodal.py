@@ -1,4 +1,6 @@
-"""The whole model: an encoder per sensor, one linear head, a projection head for MIM.
+"""The whole model: an encoder per sensor, one shared head, a projection head for MIM.
+
+The head is linear on averaged maps (labels of scenes) or a decoder (a class for every pixel).
 
 Names in the state: ``stems.<sensor>.*`` and ``trunks.<sensor>.*`` belong to a sensor (with one
 trunk for all sensors it is ``trunk.*``), ``head.*`` and ``projection.*`` to everyone.
@@ -7,19 +9,23 @@ Every tensor starts from a seed made of its own name, so that a client which hol
 builds bit for bit the tensors that the full model has under the same names. The global random
 state is neither read nor moved.
 
-Shapes: B batch, C bands, H W pixels, D features, K classes, E length of an embedding.
+Shapes: B batch, C bands, H W pixels, D features, K classes, E length of an embedding. Logits are
+(B, K) for scenes and (B, K, H, W) for pixels.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raymmfl.config import WhiteningConfig
+from raymmfl.config import TaskName, WhiteningConfig
 from raymmfl.errors import ConfigError
-from raymmfl.models.backbones import BACKBONES, Backbone, NormFactory, norm_factory
+from raymmfl.models.backbones import BACKBONES, Backbone, NormFactory, norm_factory, pyramid
+from raymmfl.models.decoder import Decoder
 from raymmfl.models.whitening import GroupWhitening
 from raymmfl.seeds import derive
 
@@ -29,10 +35,12 @@ class MultiModalNet(nn.Module):
 
     Attributes:
         sensors: band count per sensor, in order.
+        task: what the head predicts.
+        stride: pixels of the image per pixel of an encoder's output, along one side.
         stems: first layers per sensor.
         trunks: remaining layers per sensor; empty when tied.
         trunk: the one trunk of all sensors; None unless tied.
-        head: linear, D to K.
+        head: linear, D to K; or a decoder of the encoder's maps.
         projection: D to E, or None.
     """
 
@@ -44,12 +52,15 @@ class MultiModalNet(nn.Module):
         norm: NormFactory,
         projection: int | None,
         tied: bool,
+        task: TaskName,
     ) -> None:
         """Put the parts together; their values are set by :func:`build`."""
         super().__init__()
         self.sensors = dict(sensors)
         self.classes = classes
+        self.task = task
         self.features_length = backbone.features
+        self.stride = backbone.stride
         self.stems = nn.ModuleDict(
             {sensor: backbone.stem(bands, norm) for sensor, bands in sensors.items()}
         )
@@ -57,7 +68,11 @@ class MultiModalNet(nn.Module):
             {} if tied else {sensor: backbone.trunk(norm) for sensor in sensors}
         )
         self.trunk = backbone.trunk(norm) if tied else None
-        self.head = nn.Linear(backbone.features, classes)
+        self.head = (
+            nn.Linear(backbone.features, classes)
+            if task == "scenes"
+            else Decoder(backbone.scales, classes, norm)
+        )
         self.projection = (
             nn.Sequential(
                 nn.Linear(backbone.features, backbone.features),
@@ -67,6 +82,17 @@ class MultiModalNet(nn.Module):
             if projection is not None
             else None
         )
+
+    def encoder(self, sensor: str) -> tuple[nn.Sequential, nn.Sequential]:
+        """A sensor's stem and trunk.
+
+        Raises:
+            KeyError: if the model has no such sensor.
+        """
+        trunk = self.trunks[sensor] if self.trunk is None else self.trunk
+        stem = self.stems[sensor]
+        assert isinstance(stem, nn.Sequential) and isinstance(trunk, nn.Sequential)
+        return stem, trunk
 
     def features(self, sensor: str, image_BCHW: Tensor) -> Tensor:
         """Encode one sensor's images and average over the grid.
@@ -81,9 +107,26 @@ class MultiModalNet(nn.Module):
         Raises:
             KeyError: if the model has no such sensor.
         """
-        trunk = self.trunks[sensor] if self.trunk is None else self.trunk
-        maps: Tensor = trunk(self.stems[sensor](image_BCHW))
+        stem, trunk = self.encoder(sensor)
+        maps: Tensor = trunk(stem(image_BCHW))
         return maps.mean((2, 3))
+
+    def answer(self, sensor: str, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """One sensor's features, (B, D), and logits, from one forward pass.
+
+        Args:
+            sensor: a name in ``sensors``.
+            image_BCHW: standardised bands, float32; for pixels of any size from ``stride`` on.
+
+        Raises:
+            KeyError: if the model has no such sensor.
+        """
+        if isinstance(self.head, nn.Linear):
+            feature_BD = self.features(sensor, image_BCHW)
+            return feature_BD, self.head(feature_BD)
+        maps = pyramid(*self.encoder(sensor), image_BCHW)
+        height, width = image_BCHW.shape[2:]
+        return maps[-1].mean((2, 3)), self.head(maps, (height, width))
 
     def embed(self, feature_BD: Tensor) -> Tensor:
         """Project features to the vectors that MIM compares: (B, E), each of length one.
@@ -96,18 +139,16 @@ class MultiModalNet(nn.Module):
         return F.normalize(self.projection(feature_BD), dim=1)
 
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
-        """Score scenes by the mean of the present sensors' features.
-
-        The head is linear, so this is the mean of the sensors' own logits.
+        """Score scenes, or all their pixels, by the mean of the present sensors' logits.
 
         Args:
             images: per sensor, (B, C, H, W) of the same B scenes; sensors may be missing.
 
         Returns:
-            Logits, (B, K).
+            Logits, (B, K) or (B, K, H, W).
 
         Raises:
-            ValueError: if no image is given.
+            ValueError: if no image is given, or one of a sensor the model has not.
         """
         if not images:
             raise ValueError("no sensor's images were given")
@@ -116,9 +157,8 @@ class MultiModalNet(nn.Module):
         if len(present) < len(images):
             unknown = sorted(set(images) - set(present))
             raise ValueError(f"no encoder for {unknown}: the model has {list(self.sensors)}")
-        features = [self.features(sensor, images[sensor]) for sensor in present]
-        logits_BK: Tensor = self.head(torch.stack(features).mean(0))
-        return logits_BK
+        logits = [self.answer(sensor, images[sensor])[1] for sensor in present]
+        return torch.stack(logits).mean(0)
 
 
 def build(
@@ -130,12 +170,13 @@ def build(
     projection: int | None = None,
     tied: bool = False,
     seed: int = 0,
+    task: TaskName = "scenes",
 ) -> MultiModalNet:
     """Build a model whose every tensor follows from the seed and the tensor's name.
 
     Convolutions start Kaiming normal by fan out and the projection's linear layers by fan in
-    (He et al., ICCV 2015), the head uniform within 1 / sqrt(D) so that first scores are small,
-    biases at zero, normalisations as the identity.
+    (He et al., ICCV 2015), the layer that ends in the classes uniform within 1 / sqrt(its input
+    channels) so that first scores are small, biases at zero, normalisations as the identity.
 
     Args:
         sensors: band count per sensor name.
@@ -146,6 +187,7 @@ def build(
         projection: length of the embeddings E; None for no projection head.
         tied: sensor-specific stems, one trunk for all sensors.
         seed: the run's seed.
+        task: labels of scenes, or a class for every pixel.
 
     Raises:
         ConfigError: on an unknown backbone or norm, no sensor, a sensor name that cannot stand in
@@ -173,9 +215,33 @@ def build(
             norm_factory(norm, whitening),
             projection,
             tied,
+            task,
         )
     _start(model, seed)
     return model
+
+
+def fuse(parts: Sequence[tuple[NDArray[np.int64], Tensor]], scenes: int) -> Tensor:
+    """Mean over the sensors that each scene has.
+
+    Args:
+        parts: per sensor, the places (b,) of its scenes, ascending, and their values (b, ...);
+            every scene has at least one sensor.
+        scenes: how many scenes, B.
+
+    Returns:
+        (B, ...).
+    """
+    _, first = parts[0]
+    if len(parts) == 1:
+        return first
+    total = first.new_zeros(scenes, *first.shape[1:])
+    count = first.new_zeros(scenes, *[1] * (first.dim() - 1))
+    for places, values in parts:
+        index = torch.from_numpy(places).to(values.device)
+        total = total.index_add(0, index, values)
+        count[index] += 1
+    return total / count
 
 
 def sensor_of(name: str) -> str | None:
@@ -195,7 +261,7 @@ def _start(model: MultiModalNet, seed: int) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
             random = torch.Generator().manual_seed(derive(seed, "init", f"{prefix}.weight"))
             weight = module.weight
-            if prefix == "head":
+            if prefix in ("head", "head.classify"):
                 bound = 1 / math.sqrt(module.weight.shape[1])
                 weight.uniform_(-bound, bound, generator=random)
             elif isinstance(module, nn.Conv2d):

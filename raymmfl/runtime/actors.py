@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import ray
-from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymmfl.config import ResourcesConfig
 from raymmfl.errors import ResourceError, RunError
@@ -30,10 +28,11 @@ from raymmfl.federation.server import (
     tasks,
 )
 from raymmfl.federation.setting import Setting
-from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.federation.update import Answer, Broadcast, Job, Record, Task
 from raymmfl.runtime.cluster import connect
 from raymmfl.runtime.fleet import DEAD, Fleet, Handle
 from raymmfl.runtime.memory import keep_freed_memory
+from raymmfl.runtime.place import own_place
 from raymmfl.runtime.resources import actor_count
 
 SERVER_ATTEMPTS = 3
@@ -64,8 +63,8 @@ class ClientActor:
         """The sum over the clients played in the attempt."""
         return self.worker.partial(attempt)
 
-    def score(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
-        """Logits of one job."""
+    def score(self, state: Flat, job: Job) -> Answer:
+        """The answer to one job."""
         return self.worker.score(state, job)
 
 
@@ -106,8 +105,8 @@ class ServerActor:
         self._publish()
         return self.state.flat, outcome
 
-    def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
-        """Logits of each job with the current state."""
+    def score(self, jobs: Sequence[Job]) -> list[Answer]:
+        """The answer to each job with the current state."""
         return self.fleet.score(self._published, jobs)
 
     def handles(self) -> list[Handle]:
@@ -136,18 +135,22 @@ class RayRuntime:
             ResourceError: if the actors do not fit, or the cluster does not answer.
         """
         self.owned = connect(address)
+        self.place = own_place()
         try:
             self.workers = actor_count(
                 settings,
                 cohort,
-                [node["Resources"] for node in ray.nodes() if node["Alive"]],
+                self.place.parts,
                 psutil.virtual_memory().available / 2**30,
             )
         except ResourceError:
             self.close()
             raise
         client = ray.remote(ClientActor).options(
-            num_cpus=settings.cpus, num_gpus=settings.gpus, max_restarts=0
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus,
+            max_restarts=0,
+            scheduling_strategy=self.place.clients,
         )
         arguments = (archive_path, settings.threads)
 
@@ -183,9 +186,9 @@ class RayRuntime:
         self.state = advance(self.state, flat, outcome)
         return self.state, outcome
 
-    def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
-        """Logits of each job with the current state."""
-        found: list[NDArray[np.float32]] = self._call(lambda server: server.score.remote(jobs))
+    def score(self, jobs: Sequence[Job]) -> list[Answer]:
+        """The answer to each job with the current state."""
+        found: list[Answer] = self._call(lambda server: server.score.remote(jobs))
         return found
 
     def close(self) -> None:
@@ -229,9 +232,8 @@ class RayRuntime:
             ray.get(self.server.prepare.remote(self.setting, self.state))
 
     def _new_server(self) -> Handle:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         server = ray.remote(ServerActor).options(
-            num_cpus=0, max_restarts=0, scheduling_strategy=here
+            num_cpus=0, max_restarts=0, scheduling_strategy=self.place.server
         )
         return server.remote(self.handles, self.spawn, self.pinned)
 

@@ -9,15 +9,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from raymmfl.errors import RunError
 from raymmfl.federation.aggregate import Partial, empty, merge
 from raymmfl.federation.setting import Setting
-from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.federation.update import Answer, Broadcast, Job, Record, Task
 
 Handle = Any  # an actor handle or object reference of Ray, which has no types
 DEATHS_PER_CLIENT = 3
@@ -122,9 +120,9 @@ class Fleet:
         found = [partials[index] for index, clients in enumerate(summed) if clients]
         return merge(found) if found else empty(self.setting.plan), records
 
-    def score(self, state: Handle, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
-        """Logits of each job; the largest jobs first."""
-        results: dict[int, NDArray[np.float32]] = {}
+    def score(self, state: Handle, jobs: Sequence[Job]) -> list[Answer]:
+        """The answer to each job; the largest jobs first."""
+        results: dict[int, Answer] = {}
         todo = deque(sorted(range(len(jobs)), key=lambda each: -len(jobs[each].rows)))
         running: dict[Handle, tuple[int, int]] = {}
         deaths = 0

@@ -28,7 +28,7 @@ def actor_count(
     Raises:
         ResourceError: saying what was asked for, what is there and what to change.
     """
-    fits = sum(_fit(settings, node, clients) for node in nodes)
+    fits = sum(fit(settings, node, clients) for node in nodes)
     if settings.actors == "auto":
         if fits < 1:
             raise _error(1, settings, nodes)
@@ -39,7 +39,7 @@ def actor_count(
     return wanted
 
 
-def _fit(settings: ResourcesConfig, node: Mapping[str, float], most: int) -> int:
+def fit(settings: ResourcesConfig, node: Mapping[str, float], most: int) -> int:
     """How many actors fit on a node; Ray packs a fraction of a GPU within one device."""
     fits = [most]
     if settings.cpus > 0:

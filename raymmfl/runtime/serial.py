@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raymmfl.errors import RaymmflError, RunError
 from raymmfl.federation.exchange import Bank
 from raymmfl.federation.server import Outcome, State, broadcast, choose, server_step, tasks
 from raymmfl.federation.setting import Setting
-from raymmfl.federation.update import Broadcast, Record, Scoring, Task
+from raymmfl.federation.update import Answer, Broadcast, Job, Record, Task
 from raymmfl.runtime.worker import Worker
 
 
@@ -40,8 +37,8 @@ class SerialRuntime:
         self.state, outcome = server_step(self.setting, self.state, cohort, total, records)
         return self.state, outcome
 
-    def score(self, jobs: Sequence[Scoring]) -> list[NDArray[np.float32]]:
-        """Logits of each job with the current state."""
+    def score(self, jobs: Sequence[Job]) -> list[Answer]:
+        """The answer to each job with the current state."""
         return [self.worker.score(self.state.flat, job) for job in jobs]
 
     def _play(self, attempt: tuple[int, ...], sent: Broadcast, task: Task) -> Record:

@@ -4,11 +4,12 @@ Both runtimes use it: the serial one calls it directly, a ClientActor wraps one.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from raymmfl.archive.store import Archive
 from raymmfl.errors import UpdateRefused
@@ -17,10 +18,21 @@ from raymmfl.federation.client import client_step, load, through_wire, unshared
 from raymmfl.federation.plan import Plan
 from raymmfl.federation.setting import Setting
 from raymmfl.federation.sharing import resolve
-from raymmfl.federation.update import Broadcast, Memory, Record, Scoring, Task
+from raymmfl.federation.update import (
+    Answer,
+    Broadcast,
+    Job,
+    Memory,
+    PixelScoring,
+    Record,
+    Scoring,
+    Tally,
+    Task,
+)
 from raymmfl.federation.wire import decode
 from raymmfl.learning.batches import Images
-from raymmfl.models.multimodal import MultiModalNet, build
+from raymmfl.learning.counting import count
+from raymmfl.models.multimodal import MultiModalNet, build, fuse
 
 
 def make_model(archive: Archive, setting: Setting, sensors: Sequence[str]) -> MultiModalNet:
@@ -35,6 +47,7 @@ def make_model(archive: Archive, setting: Setting, sensors: Sequence[str]) -> Mu
         projection=config.model.projection if algorithm.mim else None,
         tied=algorithm.tied,
         seed=config.seed,
+        task=config.task,
     )
 
 
@@ -63,6 +76,9 @@ class Worker:
     def prepare(self, setting: Setting) -> None:
         """Get ready for a training; what an earlier one left is dropped."""
         self.setting = setting
+        coarsest_m = setting.config.archive.coarsest_m
+        if coarsest_m != self.archive.coarsest_m:
+            self.archive = Archive.open(self.archive.path, coarsest_m)
         self.images = Images(self.archive, setting.config.archive.resample, self.device)
         self._models: dict[tuple[str, ...], MultiModalNet] = {}
         self._initial: Memory | None = None
@@ -154,23 +170,60 @@ class Worker:
             return empty(self.setting.plan)
         return self._partial
 
-    def score(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
-        """Logits (n, K) of one sensor's images."""
-        model = self._model((job.sensor,))
-        load(self.setting.plan, model, state, {**self.initial(), **job.memory})
-        model.eval()
-        size = self.setting.config.evaluate.batch_size
-        parts = []
+    def score(self, state: Flat, job: Job) -> Answer:
+        """Logits (n, K) of one sensor's images, or the tally of their pixels by all sensors."""
         with torch.inference_mode():
-            for start in range(0, len(job.rows), size):
-                image = self.images.load(job.sensor, job.rows[start : start + size])
-                parts.append(model.head(model.features(job.sensor, image)).cpu().numpy())
+            if isinstance(job, PixelScoring):
+                return self._tally(state, job)
+            return self._logits(state, job)
+
+    def _logits(self, state: Flat, job: Scoring) -> NDArray[np.float32]:
+        model = self._loaded(state, job.sensor, job.memory)
+        parts = []
+        for rows in self._batches(job.rows):
+            image = self.images.load(job.sensor, rows)
+            parts.append(model.answer(job.sensor, image)[1].cpu().numpy())
         return np.concatenate(parts)
+
+    def _tally(self, state: Flat, job: PixelScoring) -> Tally:
+        models = {
+            sensor: self._loaded(state, sensor, memory) for sensor, memory in job.memories.items()
+        }
+        classes = len(self.archive.labels)
+        names = ["all", *models]
+        found = Tally(
+            {name: np.zeros((classes, classes), np.int64) for name in names},
+            dict.fromkeys(names, 0.0),
+        )
+        for rows in self._batches(job.rows):
+            masks = self.images.masks(rows)
+            parts = []
+            for sensor, model in models.items():
+                places = np.flatnonzero(self.archive.present(sensor)[rows])
+                if places.size:
+                    image = self.images.load(sensor, rows[places])
+                    logits = model.answer(sensor, image)[1]
+                    _add(found, sensor, logits, masks[torch.from_numpy(places).to(masks.device)])
+                    parts.append((places, logits))
+            _add(found, "all", fuse(parts, len(rows)), masks)
+        return found
+
+    def _batches(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        size = self.setting.config.evaluate.batch_size
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def _loaded(self, state: Flat, sensor: str, memory: Memory) -> MultiModalNet:
+        """A sensor's model, ready to score with the state and what overlays it."""
+        model = self._model((sensor,))
+        load(self.setting.plan, model, state, {**self.initial(), **memory})
+        return model.eval()
 
     def _model(self, sensors: tuple[str, ...]) -> MultiModalNet:
         if sensors not in self._models:
-            model = make_model(self.archive, self.setting, sensors)
-            self._models[sensors] = model.to(self.device)
+            with torch.inference_mode(False):  # made while scoring, it may be trained later
+                model = make_model(self.archive, self.setting, sensors)
+                self._models[sensors] = model.to(self.device)
         return self._models[sensors]
 
     def _receive(self, attempt: tuple[int, ...], broadcast: Broadcast) -> Flat:
@@ -182,3 +235,9 @@ class Worker:
             flat = Flat(weights, broadcast.moments, broadcast.counters)
             self._received = attempt, flat
         return self._received[1]
+
+
+def _add(tally: Tally, name: str, logits_BKHW: Tensor, mask_BHW: Tensor) -> None:
+    confusion, loss = count(logits_BKHW, mask_BHW)
+    tally.confusion[name] += confusion
+    tally.loss[name] += loss

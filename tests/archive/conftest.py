@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from raymmfl.archive.layouts import LAYOUTS
+from raymmfl.archive.options import Options
 from raymmfl.archive.pack import pack
 from raymmfl.archive.store import Archive
 from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.synthetic_dynamicworld import synthesise_dynamicworld
 
 PATCH = 16
 
@@ -25,12 +27,8 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_archive(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """The tiny source packed. Only to be read."""
-    return pack(
-        tiny_source,
-        tmp_path_factory.mktemp("packed") / "archive",
-        LAYOUTS["synthetic"],
-        patch=PATCH,
-    )
+    source = LAYOUTS["synthetic"].open(tiny_source, Options(patch=PATCH))
+    return pack(source, tmp_path_factory.mktemp("packed") / "archive")
 
 
 @pytest.fixture
@@ -46,3 +44,11 @@ def terramesh() -> Path:
     if not data:
         pytest.skip("RAYMMFL_DATA is not set: no real tiles to read")
     return Path(data) / "terramesh_tiles"
+
+
+@pytest.fixture(scope="session")
+def dynamicworld(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic expert tiles: four of each of six sites, of 96 pixels. Only to be read."""
+    folder = tmp_path_factory.mktemp("dynamicworld") / "source"
+    synthesise_dynamicworld(folder, tiles=24, seed=1, size=96)
+    return folder

@@ -11,10 +11,16 @@ import rasterio
 from rasterio.transform import Affine
 
 from raymmfl.archive.layouts import LAYOUTS
+from raymmfl.archive.options import Options
 from raymmfl.archive.pack import pack
+from raymmfl.archive.source import Source
 from raymmfl.errors import ArchiveError
 
 S1, S2, MASK = "S1/Portugal_1.tif", "S2_20m/Portugal_1.tif", "LULC/Portugal_1.tif"
+
+
+def opened(folder: Path, **options: Any) -> Source:
+    return LAYOUTS["synthetic"].open(folder, Options(**options))
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], **profile: Any) -> None:
@@ -111,7 +117,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "nothing labelled": (
         "LULC",
         unlabelled,
-        "no train patch has a label",
+        "no train scene was found",
     ),
     "places without a region": (
         "places.csv",
@@ -132,16 +138,18 @@ def test_bad_source(name: str, source: Path, tmp_path: Path) -> None:
     spoil(source / file)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ArchiveError) as caught:
-        pack(source, tmp_path / "out", LAYOUTS["synthetic"], patch=16)
+        pack(opened(source, patch=16), tmp_path / "out")
     assert message in str(caught.value)
     named = source if name == "nothing labelled" else source / file
     assert str(named) in str(caught.value)
-    assert sorted(tmp_path.iterdir()) == before, "neither an archive nor a temporary folder"
+    left = set(tmp_path.iterdir()) - set(before)
+    working = tmp_path / ".out.packing"
+    assert left == ({working} if "is kept in" in str(caught.value) else set())
 
 
 def test_missing_source(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="nowhere"):
-        pack(tmp_path / "nowhere", tmp_path / "out", LAYOUTS["synthetic"], patch=16)
+        pack(opened(tmp_path / "nowhere", patch=16), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,17 +158,17 @@ def test_an_existing_folder_is_kept(tiny_source: Path, tmp_path: Path) -> None:
     out.mkdir()
     (out / "precious").write_text("mine")
     with pytest.raises(ArchiveError, match="exists already"):
-        pack(tiny_source, out, LAYOUTS["synthetic"], patch=16)
+        pack(opened(tiny_source, patch=16), out)
     assert (out / "precious").read_text() == "mine"
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_an_interrupt_leaves_nothing(tiny_source: Path, tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(seen: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack(tiny_source, tmp_path / "out", LAYOUTS["synthetic"], patch=16, progress=interrupt)
+        pack(opened(tiny_source, patch=16), tmp_path / "out", progress=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,13 +182,12 @@ def test_an_interrupt_leaves_nothing(tiny_source: Path, tmp_path: Path) -> None:
         ({"patch": 16, "min_share": 1.5}, "min_share=1.5"),
         ({"patch": 32}, "too small for a spatial split"),
         ({"patch": 64, "block": 16}, "no patch of 64 pixels fits"),
-        ({"patch": 16, "sensors": ["S3"]}, "choose from"),
-        ({"patch": 16, "sensors": []}, "choose from"),
+        ({"patch": 16, "sensors": ("S3",)}, "choose from"),
     ],
 )
 def test_options_out_of_range(
     tiny_source: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ArchiveError, match=message):
-        pack(tiny_source, tmp_path / "out", LAYOUTS["synthetic"], **options)
+        pack(opened(tiny_source, **options), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -7,12 +8,19 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from raymmfl.archive.layouts import LAYOUTS, Layout
-from raymmfl.archive.pack import pack
+from raymmfl.archive.layouts import LAYOUTS
+from raymmfl.archive.options import Options
+from raymmfl.archive.pack import Progress, pack
+from raymmfl.archive.source import Source
 from raymmfl.archive.store import Archive
+from raymmfl.archive.tile_layouts import SYNTHETIC, TERRAMESH, TileLayout
 
 
-def check_round_trip(archive: Archive, source: Path, layout: Layout, patch: int) -> None:
+def opened(folder: Path, layout: str = "synthetic", **options: Any) -> Source:
+    return LAYOUTS[layout].open(folder, Options(**options))
+
+
+def check_round_trip(archive: Archive, source: Path, layout: TileLayout, patch: int) -> None:
     """Every packed pixel equals what rasterio reads from the source at the scene's window."""
     table = pq.read_table(archive.path / "scenes.parquet").to_pydict()
     labels = list(archive.labels)
@@ -45,15 +53,14 @@ def check_round_trip(archive: Archive, source: Path, layout: Layout, patch: int)
 
 
 def test_round_trip_of_a_synthetic_source(tiny_source: Path, tiny_archive: Archive) -> None:
-    check_round_trip(tiny_archive, tiny_source, LAYOUTS["synthetic"], 16)
+    check_round_trip(tiny_archive, tiny_source, SYNTHETIC, 16)
     assert len(tiny_archive) > 90
     assert tiny_archive.synthetic
 
 
 def test_round_trip_of_the_real_tiles(terramesh: Path, tmp_path: Path) -> None:
-    layout = LAYOUTS["terramesh"]
-    archive = pack(terramesh, tmp_path / "a", layout, patch=28)
-    check_round_trip(archive, terramesh, layout, 28)
+    archive = pack(opened(terramesh, "terramesh", patch=28), tmp_path / "a")
+    check_round_trip(archive, terramesh, TERRAMESH, 28)
     assert not archive.synthetic
     assert set(archive.places) == set(archive.regions)
     assert len(set(archive.places)) == 5, "the place of nothing but snow packs too"
@@ -64,9 +71,8 @@ def test_round_trip_of_the_real_tiles(terramesh: Path, tmp_path: Path) -> None:
 
 
 def test_elevation_is_packed_when_asked_for(terramesh: Path, tmp_path: Path) -> None:
-    archive = pack(
-        terramesh, tmp_path / "a", LAYOUTS["terramesh"], patch=32, sensors=["DEM", "S1"]
-    )
+    source = opened(terramesh, "terramesh", patch=32, sensors=("DEM", "S1"))
+    archive = pack(source, tmp_path / "a")
     assert list(archive.sensors) == ["S1", "DEM"]
     assert archive.read("DEM", archive.rows("test"))[0].shape[1:] == (1, 32, 32)
 
@@ -102,20 +108,20 @@ def test_coordinates_are_in_the_utm_zone(tiny_archive: Archive) -> None:
 
 def test_a_place_without_a_sensor_has_no_row_of_it(source: Path, tmp_path: Path) -> None:
     (source / "S1" / "Portugal_1.tif").unlink()
-    archive = pack(source, tmp_path / "a", LAYOUTS["synthetic"], patch=16)
+    archive = pack(opened(source, patch=16), tmp_path / "a")
     np.testing.assert_array_equal(archive.present("S1"), archive.regions == "Austria")
     assert archive.present("S2").all()
-    both, any_ = archive.rows("train", ["S1", "S2"]), archive.rows("train")
-    assert 0 < len(both) < len(any_)
+    train = archive.rows("train")
+    both = train[archive.present("S1")[train] & archive.present("S2")[train]]
+    assert 0 < len(both) < len(train)
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(16, 8), (16, 16), (8, 24)])
 def test_patches_of_two_splits_share_no_pixel(
     tiny_source: Path, tmp_path: Path, patch: int, stride: int
 ) -> None:
-    archive = pack(
-        tiny_source, tmp_path / "a", LAYOUTS["synthetic"], patch=patch, stride=stride, block=16
-    )
+    source = opened(tiny_source, patch=patch, stride=stride, block=16)
+    archive = pack(source, tmp_path / "a")
     owner: dict[tuple[str, int, int], str] = {}
     for name, place, split in zip(archive.scene_ids, archive.places, archive.splits, strict=True):
         top, left = (int(part[1:]) for part in name.rsplit("_", 2)[1:])
@@ -131,7 +137,7 @@ def test_unlabelled_patches_are_left_out_and_counted(source: Path, tmp_path: Pat
         mask = file.read(1)
         mask[:, :64] = 0
         file.write(mask, 1)
-    archive = pack(source, tmp_path / "a", LAYOUTS["synthetic"], patch=16)
+    archive = pack(opened(source, patch=16), tmp_path / "a")
     left_out = sum(archive.provenance["left_out"].values())
     kept = int((archive.places == "Austria_1").sum())
     full = int((archive.places == "Portugal_1").sum())
@@ -144,15 +150,17 @@ def test_unlabelled_patches_are_left_out_and_counted(source: Path, tmp_path: Pat
 def test_packing_twice_gives_equal_bytes(
     tiny_source: Path, tiny_archive: Archive, tmp_path: Path
 ) -> None:
-    seen = []
+    seen: list[Progress] = []
     again = pack(
-        tiny_source,
+        opened(tiny_source, patch=16),
         tmp_path / "a",
-        LAYOUTS["synthetic"],
-        patch=16,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=seen.append,
     )
     assert again.digest == tiny_archive.digest
-    assert seen == [(1, 2), (2, 2)]
+    assert [(each.stage, each.done, each.total) for each in seen[:3]] == [
+        ("reading", done, 2) for done in (0, 1, 2)
+    ]
+    assert seen[2].scenes == len(again)
+    assert {each.stage for each in seen[3:]} == {"merging S1", "merging S2", "merging mask"}
     for name in json.loads((again.path / "archive.json").read_text())["files"]:
         assert (again.path / name).read_bytes() == (tiny_archive.path / name).read_bytes()

@@ -28,12 +28,37 @@ def test_sensors_are_described(tiny_archive: Archive) -> None:
     assert len(s2.mean) == len(s2.std) == 10
 
 
+def test_coarse_bands_are_left_out_as_if_they_were_not_there(tiny_archive: Archive) -> None:
+    fine = Archive.open(tiny_archive.path, coarsest_m=10)
+    assert fine.sensors["S1"] == tiny_archive.sensors["S1"]
+    s2, whole = fine.sensors["S2"], tiny_archive.sensors["S2"]
+    assert s2.bands == ("B02", "B03", "B04", "B08")
+    assert (s2.columns, s2.mean, s2.std) == (whole.columns[:1], whole.mean[:4], whole.std[:4])
+    rows = np.array([3, 1])
+    (part,) = fine.read("S2", rows)
+    np.testing.assert_array_equal(part, tiny_archive.read("S2", rows)[0])
+    assert pickle.loads(pickle.dumps(fine)).sensors == fine.sensors
+    assert Archive.open(tiny_archive.path, coarsest_m=20).sensors == tiny_archive.sensors
+    with pytest.raises(ArchiveError, match="no sensor has pixels of 5 m or less"):
+        Archive.open(tiny_archive.path, coarsest_m=5)
+
+
 def test_reading_any_order_across_batches(tiny_archive: Archive) -> None:
     assert len(tiny_archive) > 64, "more than one record batch"
     everything = tiny_archive.read("S2", np.arange(len(tiny_archive)))
     rows = np.random.default_rng(0).permutation(len(tiny_archive))[:70]
     for part, whole in zip(tiny_archive.read("S2", rows), everything, strict=True):
         np.testing.assert_array_equal(part, whole[rows])
+
+
+def test_reading_converts_as_numpy_would(tiny_archive: Archive) -> None:
+    rows = np.array([5, 70, 5])
+    for dtype in ("float32", "int16"):
+        found = tiny_archive.read("S2", rows, dtype)
+        for part, plain in zip(found, tiny_archive.read("S2", rows), strict=True):
+            assert part.dtype == dtype
+            assert part.flags.owndata
+            np.testing.assert_array_equal(part, plain.astype(dtype))
 
 
 def test_what_is_read_is_ours(tiny_archive: Archive) -> None:
@@ -47,6 +72,16 @@ def test_what_is_read_is_ours(tiny_archive: Archive) -> None:
 def test_no_rows_give_empty_arrays(tiny_archive: Archive) -> None:
     shapes = [array.shape for array in tiny_archive.read("S2", np.array([], dtype=np.int64))]
     assert shapes == [(0, 4, 16, 16), (0, 6, 8, 8)]
+
+
+def test_what_the_scene_table_tells(tiny_archive: Archive) -> None:
+    assert tiny_archive.mask is not None
+    assert (tiny_archive.mask.size, tiny_archive.mask.dtype) == (16, "uint8")
+    assert list(tiny_archive.attributes) == ["region", "season", "place"]
+    assert tiny_archive.attributes["region"] is tiny_archive.regions
+    assert all(len(date) == 10 for date in tiny_archive.dates)
+    assert (np.abs(tiny_archive.lats - 45) < 10).all()  # Austria and Portugal
+    assert (tiny_archive.lons[tiny_archive.regions == "Portugal"] < 0).all()
 
 
 def test_splits_divide_the_scenes(tiny_archive: Archive) -> None:

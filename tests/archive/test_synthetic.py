@@ -6,7 +6,6 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymmfl.archive.layouts import SYNTHETIC_CLASSES
 from raymmfl.archive.signatures import (
     BANDS,
     COVERS,
@@ -16,6 +15,7 @@ from raymmfl.archive.signatures import (
     illumination,
 )
 from raymmfl.archive.synthetic import mosaic, parcels, smooth, speckle, synthesise
+from raymmfl.archive.tile_layouts import SYNTHETIC_CLASSES
 from raymmfl.errors import ArchiveError
 from raymmfl.seeds import generator
 

@@ -94,8 +94,8 @@ def test_one_client_equals_centralised_training(
         for epoch in range(2):
             order = generator(0, round_index, client.client_id, "order", epoch)
             for batch in np.array_split(order.permutation(client.rows), range(32, 96, 32)):
-                features = [model.features(each, read(each, batch)) for each in ("S1", "S2")]
-                logits = model.head((features[0] + features[1]) / 2)
+                one, two = (model.answer(each, read(each, batch))[1] for each in ("S1", "S2"))
+                logits = (one + two) / 2
                 targets = torch.from_numpy(archive.targets[batch].astype(np.float32))
                 loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
                 step.zero_grad()

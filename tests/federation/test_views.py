@@ -1,10 +1,14 @@
 """Tests of who scores what, and of the ledger's sums."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from raymmfl.archive.partition import partition
+from raymmfl.archive.store import Archive
+from raymmfl.configfile import parse
 from raymmfl.federation.ledger import Entry, entries, totals
 from raymmfl.federation.setting import Setting
 from raymmfl.federation.views import Group, groups, jobs
@@ -67,6 +71,19 @@ def test_there_is_no_home_without_regions_or_statistics(arrange: Arrange) -> Non
     ):
         found = groups(setting, REGIONS, BOTH, memory_of(setting), True)
         assert [each.view for each in found] == ["global"]
+
+
+def test_a_region_with_several_owners_is_no_home(arrange: Arrange, archive: Archive) -> None:
+    seasons = np.array(["spring", "summer"])[np.arange(len(archive)) % 2]
+    mixed = replace(archive.catalogue, attributes={**archive.attributes, "season": seasons})
+
+    def views(**clients: Any) -> set[str]:
+        config = parse({"clients": {"partition": "region+season", **clients}}).clients
+        setting = arrange("mf", partition(mixed, config, 0))
+        return {each.view for each in groups(setting, REGIONS, BOTH, memory_of(setting), True)}
+
+    assert views() == {"global"}
+    assert views(seasons=["summer"]) == {"global", "home"}
 
 
 def test_jobs_cover_the_scenes_that_have_the_sensor() -> None:

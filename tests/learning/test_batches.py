@@ -1,12 +1,13 @@
 """Tests of reading images: normalised, on one grid, cut and turned by seed."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import interpolate
 
 from raymmfl.archive.store import Archive, Column, Sensor
 from raymmfl.learning.batches import Images, augment, split
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("sensor", ["S1", "S2"])
 def test_images_are_standardised_band_by_band(archive: Archive, sensor: str) -> None:
-    rows = archive.rows("train", [sensor])[[5, 0, 7]]
+    rows = archive.rows("train")[[5, 0, 7]]
     image = Images(archive, "nearest", CPU).load(sensor, rows)
     described = archive.sensors[sensor]
     assert image.dtype == torch.float32
@@ -35,13 +36,13 @@ def test_images_are_standardised_band_by_band(archive: Archive, sensor: str) -> 
 def test_the_training_split_has_mean_zero_and_deviation_one(archive: Archive) -> None:
     images = Images(archive, "nearest", CPU)
     for sensor in archive.sensors:
-        bands = images.load(sensor, archive.rows("train", [sensor])).transpose(0, 1).flatten(1)
+        bands = images.load(sensor, archive.rows("train")).transpose(0, 1).flatten(1)
         assert bands.mean(1).abs().max() < 1e-3
         assert (bands.std(1) - 1).abs().max() < 1e-2
 
 
 def test_coarse_bands_are_resampled_as_asked(archive: Archive) -> None:
-    rows = archive.rows("train", ["S2"])[:2]
+    rows = archive.rows("train")[:2]
     nearest = Images(archive, "nearest", CPU).load("S2", rows)
     smooth = Images(archive, "bilinear", CPU).load("S2", rows)
     fine = [i for i, c in enumerate(archive.sensors["S2"].columns) for _ in c.bands]
@@ -58,6 +59,28 @@ def test_coarse_bands_are_resampled_as_asked(archive: Archive) -> None:
     torch.testing.assert_close(smooth[:, coarse, 0, 1], 0.75 * left + 0.25 * right)
 
 
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("sensor", ["S1", "S2"])
+def test_reading_straight_to_float32_changes_no_bit(
+    archive: Archive, sensor: str, resample: Literal["nearest", "bilinear"]
+) -> None:
+    rows = archive.rows("train")[[4, 1, 66, 1]]
+    described = archive.sensors[sensor]
+    parts, start = [], 0
+    for column, native in zip(described.columns, archive.read(sensor, rows), strict=True):
+        bands = slice(start, start := start + len(column.bands))
+        mean = torch.tensor(described.mean[bands])[:, None, None]
+        std = torch.tensor(described.std[bands])[:, None, None]
+        part = (torch.from_numpy(native.astype(np.float32)) - mean) * (1 / std)
+        if column.size != described.size:
+            corners = {} if resample == "nearest" else {"align_corners": False}
+            part = interpolate(
+                part, scale_factor=described.size // column.size, mode=resample, **corners
+            )
+        parts.append(part)
+    assert torch.equal(Images(archive, resample, CPU).load(sensor, rows), torch.cat(parts, dim=1))
+
+
 class Constant:
     """An archive whose one band never changes."""
 
@@ -65,8 +88,8 @@ class Constant:
         column = Column("10m", ("VV",), 2, "float32", 10.0)
         self.sensors = {"S1": Sensor("S1", (column,), "dB", mean=(3.0,), std=(0.0,))}
 
-    def read(self, sensor: str, rows: Any) -> Any:
-        return (np.full((len(rows), 1, 2, 2), 3, np.float32),)
+    def read(self, sensor: str, rows: Any, dtype: str) -> Any:
+        return (np.full((len(rows), 1, 2, 2), 3, dtype),)
 
 
 def test_a_band_that_never_changes_stays_finite() -> None:

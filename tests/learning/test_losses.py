@@ -1,4 +1,4 @@
-"""Tests of the task loss and NT-Xent against loops written from the formulas."""
+"""Tests of the task losses and NT-Xent against loops written from the formulas."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from raymmfl.learning.losses import nt_xent, task_loss
+from raymmfl.learning.losses import nt_xent, pixel_loss, task_loss
 
 
 def naive(z: Tensor, partner: Tensor, temperature: float) -> float:
@@ -94,3 +94,35 @@ def test_task_loss_by_hand() -> None:
     expected = (math.log(2) + math.log(4)) / 2
     assert task_loss(logits, targets).item() == pytest.approx(expected, rel=1e-6)
     assert task_loss(torch.tensor([[1e4]]), torch.tensor([[0]])).item() == 1e4
+
+
+def test_pixel_loss_by_hand() -> None:
+    logits = torch.zeros(2, 2, 1, 2, requires_grad=True)  # two images of 1 x 2 pixels, two classes
+    with torch.no_grad():
+        logits[0, :, 0, 0] = torch.tensor([math.log(3), 0.0])  # 3/4 and 1/4
+    mask = torch.tensor([[[0, 255]], [[1, 255]]])
+    loss = pixel_loss(logits, mask)
+    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    expected = torch.tensor([[[[-0.125, 0]], [[0.125, 0]]], [[[0.25, 0]], [[-0.25, 0]]]])
+    torch.testing.assert_close(logits.grad, expected)  # (softmax - truth) / 2; nothing ignored
+
+
+def test_pixels_without_a_label_give_nothing() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = pixel_loss(logits, torch.full((2, 4, 4), 255))
+    assert loss.item() == 0
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_a_batch_is_averaged_over_its_labelled_pixels_not_its_images() -> None:
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.full((2, 4, 4), 255)
+    mask[0] = 1
+    mask[1, 0, 0] = 2
+    flat = logits.permute(0, 2, 3, 1)[mask != 255]
+    expected = torch.nn.functional.cross_entropy(flat, torch.tensor([1] * 16 + [2]))
+    torch.testing.assert_close(pixel_loss(logits, mask), expected)

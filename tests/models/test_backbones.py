@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from raymmfl.config import WhiteningConfig
 from raymmfl.errors import ConfigError
-from raymmfl.models.backbones import BACKBONES, norm_factory
+from raymmfl.models.backbones import BACKBONES, Bottleneck, norm_factory, pyramid
 from raymmfl.models.multimodal import build
 from raymmfl.models.whitening import GroupWhitening
 
@@ -39,6 +39,9 @@ def multiply_adds(model: nn.Module, image: Tensor) -> int:
     [
         ("resnet18", 3, 1000, 11_689_512),  # the published number
         ("resnet18", 10, 19, 11_208_211),
+        ("resnet50", 3, 1000, 25_557_032),  # the published number
+        ("resnet50", 2, 19, 23_543_827),
+        ("resnet50", 10, 19, 23_568_915),
         ("cnn", 2, 10, 96_858),
         ("resnet_small", 10, 10, 79_050),
     ],
@@ -57,6 +60,43 @@ def test_any_number_of_bands_and_patch_size(name: str, bands: int) -> None:
         maps = trunk(stem(torch.zeros(2, bands, size, size)))
         assert maps.shape[:2] == (2, backbone.features)
         assert maps.dim() == 4
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 32)])
+def test_the_pyramid_is_what_the_backbone_declares(name: str, size: tuple[int, int]) -> None:
+    backbone = BACKBONES[name]
+    norm = norm_factory("group", None)
+    stem, trunk = backbone.stem(2, norm), backbone.trunk(norm)
+    image = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(0))
+    maps = pyramid(stem, trunk, image)
+    height, width = size
+    assert [tuple(each.shape[1:]) for each in maps] == [
+        (channels, -(-height // stride), -(-width // stride))
+        for stride, channels in backbone.scales
+    ]
+    assert torch.equal(maps[-1], trunk(stem(image)))
+    assert (backbone.stride, backbone.features) == backbone.scales[-1]
+
+
+def test_the_pyramid_takes_the_last_map_before_each_halving() -> None:
+    norm = norm_factory("group", None)
+    backbone = BACKBONES["resnet18"]
+    stem, trunk = backbone.stem(2, norm), backbone.trunk(norm)
+    image = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = pyramid(stem, trunk, image)
+    before_pooling = stem.relu(stem.norm(stem.conv(image)))  # type: ignore[operator]
+    assert torch.equal(maps[0], before_pooling)
+    assert torch.equal(maps[1], trunk.stage1(stem(image)))  # type: ignore[operator]
+
+
+def test_a_bottleneck_halves_in_its_3x3_convolution() -> None:
+    stages = BACKBONES["resnet50"].trunk(norm_factory("group", None))
+    assert [len(stage) for stage in stages] == [3, 4, 6, 3]  # type: ignore[arg-type]
+    block = stages.get_submodule("stage2.0")
+    assert isinstance(block, Bottleneck)
+    assert [block.conv1.stride, block.conv2.stride, block.conv3.stride] == [(1, 1), (2, 2), (1, 1)]
+    assert block.conv2.weight.shape == (128, 128, 3, 3)
 
 
 def test_cost_of_a_small_patch() -> None:

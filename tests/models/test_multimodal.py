@@ -1,12 +1,13 @@
 """Tests of the whole model: names, first values, sharing between sensors, missing sensors."""
 
+import numpy as np
 import pytest
 import torch
 
-from raymmfl.config import WhiteningConfig
+from raymmfl.config import TaskName, WhiteningConfig
 from raymmfl.errors import ConfigError
 from raymmfl.models.backbones import BACKBONES
-from raymmfl.models.multimodal import MultiModalNet, build, sensor_of
+from raymmfl.models.multimodal import MultiModalNet, build, fuse, sensor_of
 
 SENSORS = {"S1": 2, "S2": 10}
 
@@ -25,15 +26,19 @@ def small(
     )
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("task", ["scenes", "pixels"])
+@pytest.mark.parametrize(
+    ("backbone", "tied"),
+    [(name, tied) for name in ("cnn", "resnet_small", "resnet18") for tied in (False, True)],
+)
 def test_a_client_with_one_sensor_starts_from_the_full_models_bits(
-    backbone: str, tied: bool
+    backbone: str, tied: bool, task: TaskName
 ) -> None:
     whitening = WhiteningConfig()
-    full = build(SENSORS, 5, backbone, "batch", whitening, 16, tied, 3).state_dict()
+    options = (5, backbone, "batch", whitening, 16, tied, 3, task)
+    full = build(SENSORS, *options).state_dict()
     for sensor, bands in SENSORS.items():
-        part = build({sensor: bands}, 5, backbone, "batch", whitening, 16, tied, 3).state_dict()
+        part = build({sensor: bands}, *options).state_dict()
         assert set(part) == {name for name in full if sensor_of(name) in (sensor, None)}
         for name, value in part.items():
             assert torch.equal(value, full[name]), name
@@ -58,8 +63,9 @@ def test_no_projection_no_keys() -> None:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_first_values(backbone: str) -> None:
-    model = build(SENSORS, 5, backbone, "batch", WhiteningConfig(positions="stem"), 16)
+@pytest.mark.parametrize("task", ["scenes", "pixels"])
+def test_first_values(backbone: str, task: TaskName) -> None:
+    model = build(SENSORS, 5, backbone, "batch", WhiteningConfig(positions="stem"), 16, task=task)
     for name, value in model.state_dict().items():
         last = name.rsplit(".", 1)[1]
         if last in ("bias", "running_mean", "num_batches_tracked"):
@@ -71,7 +77,9 @@ def test_first_values(backbone: str) -> None:
         elif value.dim() == 4 and value.numel() > 10_000:
             fan_out = value.shape[0] * value.shape[2] * value.shape[3]
             assert value.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.03), name
-    assert model.head.weight.abs().max() <= model.head.in_features**-0.5
+    last_layer = model.head if task == "scenes" else model.head.classify
+    assert isinstance(last_layer, torch.nn.Linear | torch.nn.Conv2d)
+    assert 0 < last_layer.weight.abs().max() <= last_layer.weight.shape[1] ** -0.5
 
 
 def test_seed_and_name_decide_every_tensor() -> None:
@@ -111,6 +119,24 @@ def test_fusion_is_the_mean_of_the_sensors_logits(tied: bool) -> None:
     torch.testing.assert_close(model(both), (alone["S1"] + alone["S2"]) / 2)
     torch.testing.assert_close(alone["S1"], model.head(model.features("S1", both["S1"])))
     assert torch.equal(model(dict(reversed(both.items()))), model(both))
+
+
+def test_one_pass_answers_features_and_logits() -> None:
+    model, image = small().eval(), images()["S2"]
+    feature, logits = model.answer("S2", image)
+    assert torch.equal(feature, model.features("S2", image))
+    assert torch.equal(logits, model({"S2": image}))
+
+
+def test_values_are_averaged_over_the_sensors_each_scene_has() -> None:
+    one, two = torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [9.0]])
+    fused = fuse([(np.array([0, 2]), one), (np.array([1, 2]), two)], 3)
+    assert fused.tolist() == [[1.0], [5.0], [6.0]]
+    maps = fuse(
+        [(np.array([0]), torch.ones(1, 2, 3, 3)), (np.array([0, 1]), torch.zeros(2, 2, 3, 3))], 2
+    )
+    assert maps.shape == (2, 2, 3, 3)
+    assert (maps[0] == 0.5).all() and not maps[1].any()
 
 
 def test_embeddings_have_length_one() -> None:

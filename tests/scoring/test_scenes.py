@@ -1,4 +1,4 @@
-"""Tests of scoring a state: fusion, missing sensors, thresholds and views, by hand."""
+"""Tests of scoring labels of scenes: fusion, missing sensors, thresholds and views, by hand."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ class Oracle:
 
 
 def test_a_split_is_the_chosen_regions_and_sensors(archive: Archive) -> None:
-    config = parse({"clients": {"regions": ["Finland"], "sensors": ["S2"]}}).clients
+    config = parse({"clients": {"regions": ["Finland"], "sensors": ["S2"]}})
     split = Split(archive, config, "val")
     assert split.sensors == ("S2",)
     assert set(split.regions) == {"Finland"}
@@ -59,11 +59,11 @@ def test_a_split_is_the_chosen_regions_and_sensors(archive: Archive) -> None:
 
 def test_fusion_is_the_mean_of_the_logits(archive: Archive) -> None:
     setting = setting_of(archive, "mf")
-    split = Split(archive, setting.config.clients, "val")
+    split = Split(archive, setting.config, "val")
     # S1 always right with 1, S2 always wrong with 3: together always wrong with 1
     oracle: Any = Oracle(archive, {"S1": 1.0, "S2": -3.0})
     state: Any = SerialRuntime(str(archive.path), 1).prepare(setting, None)
-    metrics, thresholds = score_state(oracle, setting, state, split, {})
+    metrics, thresholds, _ = score_state(oracle, setting, state, split, {})
     assert metrics["val/global/S1/f1_micro"] == 1
     assert metrics["val/global/S2/f1_micro"] == 0
     assert metrics["val/global/all/f1_micro"] == 0
@@ -76,11 +76,11 @@ def test_fusion_is_the_mean_of_the_logits(archive: Archive) -> None:
 
 def test_a_missing_sensor_is_left_out_of_the_mean(archive: Archive) -> None:
     setting = setting_of(archive, "mf")
-    split = Split(archive, setting.config.clients, "val")
+    split = Split(archive, setting.config, "val")
     split.present = {"S1": np.arange(len(split.rows)) % 2 == 0, "S2": split.present["S2"]}
     oracle: Any = Oracle(archive, {"S1": 5.0, "S2": -1.0})
     state: Any = SerialRuntime(str(archive.path), 1).prepare(setting, None)
-    metrics, _ = score_state(oracle, setting, state, split, {})
+    metrics, _, _ = score_state(oracle, setting, state, split, {})
     assert metrics["val/global/S1/f1_micro"] == 1  # over the scenes that have it
     # fused: (5 - 1) / 2 right on even scenes, -1 wrong on odd ones
     signs = np.where(split.present["S1"], 2.0, -1.0)[:, None]
@@ -95,15 +95,15 @@ def test_thresholds_are_chosen_on_validation_alone(archive: Archive) -> None:
     runtime = SerialRuntime(str(archive.path), 1)
     state = runtime.prepare(setting, None)
     state, _ = runtime.round()
-    val, test = (Split(archive, setting.config.clients, name) for name in ("val", "test"))
-    _, chosen = score_state(runtime, setting, state, val, None)
+    val, test = (Split(archive, setting.config, name) for name in ("val", "test"))
+    _, chosen, _ = score_state(runtime, setting, state, val, None)
     assert set(chosen) == {
         f"{view}/{s}" for view in ("global", "home") for s in ("all", "S1", "S2")
     }
-    metrics, used = score_state(runtime, setting, state, test, chosen)
+    metrics, used, _ = score_state(runtime, setting, state, test, chosen)
     assert used == chosen
     fixed = dict.fromkeys(chosen, 0.95)
-    other, _ = score_state(runtime, setting, state, test, fixed)
+    other, _, _ = score_state(runtime, setting, state, test, fixed)
     assert other["test/global/all/map"] == metrics["test/global/all/map"]
     assert other["test/global/all/f1_micro"] == metrics["test/global/all/f1_micro"]
     assert other["test/global/all/f1_micro_tuned"] != metrics["test/global/all/f1_micro_tuned"]
@@ -111,7 +111,7 @@ def test_thresholds_are_chosen_on_validation_alone(archive: Archive) -> None:
 
 def test_away_is_the_mean_over_the_models(archive: Archive) -> None:
     setting = setting_of(archive, "local", sensors=["S1"])
-    split = Split(archive, setting.config.clients, "test")
+    split = Split(archive, setting.config, "test")
     state: Any = SerialRuntime(str(archive.path), 1).prepare(setting, None)
 
     class ByRegion(Oracle):
@@ -123,7 +123,7 @@ def test_away_is_the_mean_over_the_models(archive: Archive) -> None:
             return [(s * f[:, None]).astype(np.float32) for s, f in pairs]
 
     oracle: Any = ByRegion(archive, {})
-    metrics, _ = score_state(oracle, setting, state, split, {"home/all": 0.5}, final=True)
+    metrics, _, _ = score_state(oracle, setting, state, split, {"home/all": 0.5}, final=True)
     # each model scores the other region only: F1 of 1 and of 0
     assert metrics["test/away/all/f1_micro"] == 0.5
     assert metrics["test/away/all/f1_micro_tuned"] == 0.5  # at the threshold of home
@@ -133,7 +133,7 @@ def test_away_is_the_mean_over_the_models(archive: Archive) -> None:
 
 def test_the_guess_knows_class_shares_of_the_region(archive: Archive) -> None:
     setting = setting_of(archive, "mf")
-    val, test = (Split(archive, setting.config.clients, name) for name in ("val", "test"))
+    val, test = (Split(archive, setting.config, name) for name in ("val", "test"))
     train = archive.rows("train")
 
     def logits(split: Split) -> Any:
@@ -148,6 +148,6 @@ def test_the_guess_knows_class_shares_of_the_region(archive: Archive) -> None:
 
 def test_a_split_without_scenes_has_no_scores(archive: Archive) -> None:
     setting = setting_of(archive, "mf")
-    split = Split(archive, setting.config.clients, "nothing")
+    split = Split(archive, setting.config, "nothing")
     nobody: Any = None
-    assert score_state(nobody, setting, nobody, split, {"a": 0.5}) == ({}, {"a": 0.5})
+    assert score_state(nobody, setting, nobody, split, {"a": 0.5}) == ({}, {"a": 0.5}, {})

@@ -1,0 +1,1 @@
+"""Pictures of an archive for people: samples, spectra, places, labels."""

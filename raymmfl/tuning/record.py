@@ -1,0 +1,198 @@
+"""The record of a study on disk, in open formats: ``study.json`` and ``trials.jsonl``.
+
+``trials.jsonl`` has a line when a trial begins and one when it ends, in the order in which the
+sampler was told: replaying them gives the sampler's state. What happened in between stands in the
+trial's run folder. Nothing heavy is imported.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from raymmfl import history
+from raymmfl.errors import CheckpointError
+
+Status = Literal["running", "finished", "pruned", "failed"]
+STUDY_FILE = "study.json"
+TRIALS_FILE = "trials.jsonl"
+_FORMAT = 1
+
+
+@dataclass
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: from 0, in the order of suggestion.
+        origin: ``base``, ``baseline`` or ``search``.
+        params: what the sampler chose, by configuration key.
+        settings: all keys that it changes in the base.
+        distributions: what each of ``params`` was drawn from, as Optuna's JSON objects.
+        status: finished (ran to its last round), pruned (stopped early), failed, or running
+            (also: interrupted).
+        round: the last one that was scored.
+        values: of the study's objectives after that round; empty where there is none.
+        reason: why it failed.
+    """
+
+    number: int
+    origin: str
+    params: dict[str, Any]
+    settings: dict[str, Any]
+    distributions: dict[str, Any]
+    status: Status = "running"
+    round: int = 0
+    values: list[float] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its run folder within the study's."""
+        return f"trial_{self.number:04d}"
+
+
+@dataclass
+class Recorded:
+    """A study as read back.
+
+    Attributes:
+        folder: the study's.
+        facts: the content of ``study.json``.
+        trials: by number.
+        events: (``begun`` or ``ended``, trial number), in the order in which they happened.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    trials: list[Trial]
+    events: list[tuple[str, int]]
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Metrics and their aims."""
+        return dict(self.facts["objectives"])
+
+    def path(self, trial: Trial) -> Path:
+        """The run folder of a trial."""
+        return self.folder / trial.name
+
+    def lines(self, trial: Trial) -> list[dict[str, Any]]:
+        """The history of a trial up to the round that its record names."""
+        found = history.read(self.path(trial) / "history.jsonl")
+        return [line for line in found if line["round"] <= trial.round]
+
+    def finished(self) -> list[Trial]:
+        """Trials that ran to their end."""
+        return [trial for trial in self.trials if trial.status == "finished"]
+
+    def ranked(self) -> list[Trial]:
+        """Finished trials, the best by the first objective first; equal ones as suggested."""
+        way = -1 if next(iter(self.objectives.values())) == "max" else 1
+        return sorted(self.finished(), key=lambda trial: (way * trial.values[0], trial.number))
+
+    def best(self) -> list[Trial]:
+        """The best finished trial, or the Pareto front where there are several objectives."""
+        return self.front() if len(self.objectives) > 1 else self.ranked()[:1]
+
+    def front(self) -> list[Trial]:
+        """Finished trials that no other finished one beats in all objectives (Pareto front)."""
+        ways = [-1 if aim == "max" else 1 for aim in self.objectives.values()]
+        scores = {
+            trial.number: [way * value for way, value in zip(ways, trial.values, strict=True)]
+            for trial in self.finished()
+        }
+        return [
+            trial
+            for trial in self.finished()
+            if not any(dominates(other, scores[trial.number]) for other in scores.values())
+        ]
+
+
+def in_words(fact: Any) -> str:
+    """A fact of a study in a few words; a distribution as its range."""
+    attributes = fact.get("attributes", {}) if isinstance(fact, Mapping) else {}
+    if "choices" in attributes:
+        return " | ".join(map(str, attributes["choices"]))
+    if "low" in attributes:
+        return f"{attributes['low']:g} to {attributes['high']:g}" + (
+            " (log)" if attributes["log"] else ""
+        )
+    return "none" if fact is None else json.dumps(fact)
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is nowhere worse and somewhere better; less is better."""
+    return all(a <= b for a, b in zip(one, other, strict=True)) and list(one) != list(other)
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``study.json``."""
+    history.write_json(folder / STUDY_FILE, {"format": _FORMAT, **facts})
+
+
+def begun(folder: Path, trial: Trial) -> None:
+    """Note that a trial begins."""
+    line = {
+        "event": "begun",
+        "trial": trial.number,
+        "origin": trial.origin,
+        "params": trial.params,
+        "settings": trial.settings,
+        "distributions": trial.distributions,
+    }
+    history.append(folder / TRIALS_FILE, line)
+
+
+def ended(folder: Path, trial: Trial) -> None:
+    """Note that a trial has ended."""
+    line = {
+        "event": "ended",
+        "trial": trial.number,
+        "status": trial.status,
+        "round": trial.round,
+        "values": trial.values,
+        "reason": trial.reason,
+    }
+    history.append(folder / TRIALS_FILE, line)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is that of a study."""
+    return (folder / STUDY_FILE).is_file()
+
+
+def read(folder: Path) -> Recorded:
+    """Read a study back.
+
+    Raises:
+        CheckpointError: the folder is no study, or a file of it is not as it was written.
+    """
+    try:
+        facts = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
+        if facts["format"] != _FORMAT:
+            raise ValueError(f"format {facts['format']} is not {_FORMAT}")
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is no study: it has no {STUDY_FILE}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / STUDY_FILE} cannot be read: {error}") from None
+    trials: list[Trial] = []
+    events = []
+    try:
+        for line in history.read(folder / TRIALS_FILE):
+            events.append((line["event"], line["trial"]))
+            if line["event"] == "begun":
+                if line["trial"] != len(trials):
+                    raise ValueError(f"trial {line['trial']} does not follow {len(trials) - 1}")
+                names = ("origin", "params", "settings", "distributions")
+                trials.append(Trial(line["trial"], *(line[name] for name in names)))
+            else:
+                trial = trials[line["trial"]]
+                trial.status, trial.round = line["status"], line["round"]
+                trial.values, trial.reason = list(line["values"]), line["reason"]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / TRIALS_FILE} is not as it was written ({error}); put the file back"
+        ) from None
+    return Recorded(folder, facts, trials, events)

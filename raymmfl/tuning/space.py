@@ -1,0 +1,143 @@
+"""A study's space, tried out before anything starts; and the settings that are tried first."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from raymmfl.config import Config
+from raymmfl.configfile import change, fields
+from raymmfl.errors import ConfigError
+from raymmfl.tuning.study import Settings, Study
+
+FIXED = (
+    "version",
+    "name",
+    "seed",
+    "baselines",
+    "archive.path",
+    "evaluate",
+    "resources",
+    "tracking",
+)
+SAMPLES = 64  # random settings looked at; a branch rarer than that shows up when it is drawn
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A space that holds what it must.
+
+    Attributes:
+        distributions: what each name was seen to range over, as Optuna's JSON objects.
+        points: the base's own setting and the baselines, complete, in the space's names.
+    """
+
+    distributions: dict[str, Any]
+    points: list[dict[str, Any]]
+
+
+def check_space(study: Study, base: Config) -> Checked:
+    """Draw settings from the space and see that each makes a configuration.
+
+    Raises:
+        ConfigError: an unknown key, an empty range, a value the configuration refuses, or a
+            base or baseline that the space does not hold.
+    """
+    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: dict[str, Any] = {}
+    for _ in range(SAMPLES):
+        trial = drawn.ask()
+        change(base, settings_of(study, trial), f"the space of {study.name}")
+        for name, distribution in trial.distributions.items():
+            seen.setdefault(name, distribution)
+    _check_names(study, seen)
+    if not seen:
+        raise ConfigError(f"the space of {study.name} is empty: it asks its trial for nothing")
+    points = []
+    for number, changes in enumerate([{}, *study.baselines]):
+        what = "the base's own setting" if number == 0 else f"baseline {number}"
+        point = _point(study, base, changes, what)
+        if point not in points:
+            points.append(point)
+    ordered = {name: describe(seen[name]) for name in sorted(seen)}
+    return Checked(ordered, points)
+
+
+def _check_names(study: Study, names: Mapping[str, Any]) -> None:
+    """Refuse keys that are the same for all trials of a study."""
+    fixed = FIXED if study.stopping is None else (*FIXED, "rounds")
+    for name in names:
+        if any(name == key or name.startswith(f"{key}.") for key in fixed):
+            why = " while trials are stopped by rounds" if name == "rounds" else ""
+            raise ConfigError(
+                f"the space of {study.name} asks for {name!r}, which cannot be searched{why}; "
+                f"set it in the base or in overrides"
+            )
+
+
+def settings_of(study: Study, trial: Any) -> dict[str, Any]:
+    """The configuration keys of a trial: what it was asked for, and what the space returned."""
+    returned = returned_by(study, trial)
+    return {**trial.params, **returned}
+
+
+def returned_by(study: Study, trial: Any) -> dict[str, Any]:
+    """What the space returns beside what it asks a trial for.
+
+    Raises:
+        ConfigError: the space's own code fails, as with an empty range.
+    """
+    try:
+        returned = study.space(trial)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"the space of {study.name}: {type(error).__name__}: {text}") from None
+    if returned is not None and not isinstance(returned, Mapping):
+        raise ConfigError(
+            f"the space of {study.name} returns {type(returned).__name__}; it must return "
+            f"configuration keys with their values, or nothing"
+        )
+    return dict(returned or {})
+
+
+def describe(distribution: optuna.distributions.BaseDistribution) -> Any:
+    """A distribution as Optuna writes it in JSON."""
+    return json.loads(optuna.distributions.distribution_to_json(distribution))
+
+
+def _point(study: Study, base: Config, changes: Settings, what: str) -> dict[str, Any]:
+    """The base's values, with some changed, for each name that the space asks for."""
+    tree = base.model_dump(mode="json")
+    values = {each.key: leaf(tree, each.key) for each in fields()} | dict(changes)
+    trial = optuna.trial.FixedTrial(values)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            settings = settings_of(study, trial)
+        except ConfigError as error:
+            raise ConfigError(f"{what} is not in the space: {error}") from None
+    if caught:
+        text = " ".join(str(caught[0].message).split())
+        raise ConfigError(
+            f"{what} is not in the space of {study.name}: {text}; widen the range, or change the "
+            f"base (overrides)"
+        )
+    unused = set(changes) - set(trial.params)
+    if unused:
+        raise ConfigError(
+            f"{what} of {study.name} names {min(unused)!r}, for which the space does not ask then"
+        )
+    change(base, settings, f"{what} of {study.name}")
+    return dict(trial.params)
+
+
+def leaf(tree: Any, key: str) -> Any:
+    """The value at a dotted key of a configuration's tree."""
+    for part in key.split("."):
+        tree = tree[part]
+    return tree

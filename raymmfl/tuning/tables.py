@@ -1,0 +1,97 @@
+"""What a study says of itself on the terminal, as plain text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raymmfl.tuning.record import Recorded, Trial
+
+SHOWN = 10  # trials in the closing table
+
+
+def heading(recorded: Recorded, clients: int, actors: int, concurrent: int) -> str:
+    """What will happen: how many trials, of what, how many at a time."""
+    facts = recorded.facts
+    aims = ", ".join(f"{aim} {metric}" for metric, aim in recorded.objectives.items())
+    stopping = facts["stopping"]
+    how = (
+        f"one in {stopping['keep']} is let past round {stopping['first']} (ASHA, seeded TPE)"
+        if stopping
+        else f"all run to the end (seeded {'TPE' if len(recorded.objectives) == 1 else 'NSGA-II'})"
+    )
+    return (
+        f"study {facts['name']}: {aims}; {facts['trials']} trials of {facts['base']['rounds']} "
+        f"rounds with {clients} clients, {how}\n"
+        f"{concurrent} at a time, each with {actors} client actor{'s' if actors > 1 else ''}; "
+        f"study folder: {recorded.folder}"
+    )
+
+
+def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str:
+    """One line when a trial begins or has ended."""
+    last = recorded.facts["trials"] - 1
+    start = f"trial {trial.number:>{len(str(last))}}/{last}"
+    if trial.status == "running":
+        return f"{start} begins  {in_words(trial.settings)}"
+    if trial.status == "failed":
+        return f"{start} failed after round {trial.round}: {trial.reason}"
+    scores = _scores(recorded, trial)
+    if trial.status == "pruned":
+        return f"{start} stopped after round {trial.round}  {scores}"
+    shown = Recorded(recorded.folder, recorded.facts, list(trials), [])
+    if len(recorded.objectives) > 1:
+        return f"{start} finished  {scores}  (front: {len(shown.front())} trials)"
+    best = shown.ranked()[0]
+    return f"{start} finished  {scores}  (best: {best.values[0]:.4g}, trial {best.number})"
+
+
+def ending(recorded: Recorded) -> str:
+    """The best trials and how many ended in which way."""
+    counts = {
+        status: sum(trial.status == status for trial in recorded.trials)
+        for status in ("finished", "pruned", "failed", "running")
+    }
+    names = {"pruned": "stopped early", "running": "not finished"}
+    told = ", ".join(f"{n} {names.get(each, each)}" for each, n in counts.items() if n)
+    rounds = sum(trial.round for trial in recorded.trials)
+    whole = sum(
+        trial.settings.get("rounds", recorded.facts["base"]["rounds"]) for trial in recorded.trials
+    )
+    lines = [f"{len(recorded.trials)} trials: {told}; {rounds} of {whole} rounds were run"]
+    several = len(recorded.objectives) > 1
+    shown = recorded.front() if several else recorded.ranked()[:SHOWN]
+    if shown:
+        lines.append("Pareto front:" if several else "best on the validation split:")
+        lines += [
+            f"  trial {trial.number:>3}  {_scores(recorded, trial)}  {in_words(trial.settings)}"
+            for trial in shown
+        ]
+    data = "synthetic data" if recorded.facts["synthetic"] else "real data"
+    lines.append(f"({data}, validation split, one seed: {recorded.facts['base']['seed']})")
+    return "\n".join(lines)
+
+
+def reasons(recorded: Recorded) -> str:
+    """Why trials failed, a line each."""
+    rows = [
+        f"  trial {trial.number:>3}  after round {trial.round:>3}  {trial.reason}  "
+        f"[{in_words(trial.settings)}]"
+        for trial in recorded.trials
+        if trial.status == "failed"
+    ]
+    return "\n".join(rows)
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings in one line."""
+    return " ".join(f"{key}={_value(value)}" for key, value in settings.items()) or "(base)"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _scores(recorded: Recorded, trial: Trial) -> str:
+    return "  ".join(
+        f"{name.removeprefix('val/')} {value:.4g}"
+        for name, value in zip(recorded.objectives, trial.values, strict=True)
+    )

@@ -1,0 +1,101 @@
+"""Tests of the page: self-contained, escaped, its answer no surer than the seeds allow."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raymmfl import history
+from raymmfl.comparison.answer import answer
+from raymmfl.comparison.entries import read
+from raymmfl.comparison.write import compare
+from raymmfl.tuning import record
+from raymmfl.tuning.importance import importance
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def study(make_study: Make) -> Path:
+    """Six trials whose score is their weight; the temperature says nothing."""
+    settings = [(0.1, 0.9), (0.2, 0.3), (0.5, 0.6), (0.7, 0.2), (0.9, 0.5)]
+    trials: list[tuple[dict[str, float], list[float], str]] = [
+        ({"mim.weight": weight, "mim.temperature": other}, [0.0, weight], "finished")
+        for weight, other in settings
+    ]
+    return make_study([*trials, ({"mim.weight": 0.3, "mim.temperature": 0.4}, [0.1], "failed")])
+
+
+def test_the_page_of_a_study_needs_nothing_else(study: Path, tmp_path: Path) -> None:
+    sentence, page = compare([study], tmp_path / "page")
+    html = page.read_text(encoding="utf-8")
+    assert sentence.startswith("trial_0004 (mim.weight=0.9, mim.temperature=0.5) is ahead")
+    assert "One seed, and validation chose it: not sure" in sentence
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert "<script" not in html
+    assert html.count("data:image/png;base64,") == 4
+    assert "synthetic data" in html
+    assert "NaN in round 1" in html
+    names = {path.name for path in page.parent.iterdir()}
+    figures = ("learning_curves", "score_against_bytes", "parallel_coordinates", "importance")
+    assert {f"{each}.{kind}" for each in figures for kind in ("png", "csv")} <= names
+    assert {"trainings.csv", "settings.csv", "comparison.html"} <= names
+
+
+def test_names_are_escaped(make_run: Make, tmp_path: Path) -> None:
+    paths = [make_run("<b>", [0.1], 0.2), make_run("plain", [0.1], 0.3)]
+    _, page = compare(paths, tmp_path / "page")
+    html = page.read_text(encoding="utf-8")
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+
+
+def test_importance_finds_the_setting_that_decides(study: Path) -> None:
+    shares, trials = importance(record.read(study))
+    assert trials == 5
+    assert shares["mim.weight"] > 0.6 > shares["mim.temperature"]
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_too_few_trials_have_no_importance(make_study: Make) -> None:
+    trials = [({"mim.weight": each}, [each], "finished") for each in (0.1, 0.2, 0.3)]
+    assert importance(record.read(make_study(trials))) == ({}, 3)
+
+
+def test_equal_seeds_are_compared_in_pairs(make_run: Make) -> None:
+    # differences .1, .1, .1 but for a hair: surely ahead, though the seeds themselves spread
+    gains = (0.1, 0.101, 0.099)
+    paths = [make_run(f"a{i}", [0.1], 0.2 * i + 0.2, seed=i) for i in range(3)]
+    paths += [
+        make_run(f"b{i}", [0.1], 0.2 * i + 0.2 + gain, seed=i, train={"lr": 0.5})
+        for i, gain in enumerate(gains)
+    ]
+    sentence = answer(read(paths))
+    # t(0.975, 2) = 4.3027; sd .001; half width 4.3027 * .001 / sqrt(3) = .0025
+    assert "+0.1000 against a0 (train.lr=0.001) over 3 seeds in pairs" in sentence
+    assert "95% interval +0.0975 to +0.1025, so it is ahead" in sentence
+
+
+def test_one_seed_is_never_sure(make_run: Make) -> None:
+    sentence = answer(
+        read([make_run("a", [0.1], 0.2), make_run("b", [0.1], 0.9, train={"lr": 0.5})])
+    )
+    assert "not sure: fewer than two seeds in common" in sentence
+
+
+def test_a_confirmed_study_answers_with_its_verdict(study: Path, tmp_path: Path) -> None:
+    best = {"trial": 4, "role": "rank 1", "settings": {"mim.weight": 0.9}, "mean": 0.5, "sd": 0.01}
+    base = {"trial": 0, "role": "base", "settings": {}, "mean": 0.4, "sd": 0.02}
+    lead = {"against": 0, "role": "base", "mean": 0.1, "low": 0.05, "high": 0.15}
+    found = {
+        "metric": "test/global/all/map", "seeds": [1, 2, 3], "level": 0.95,
+        "settings": [best, base], "differences": [lead],
+        "verdict": "trial 4 is better: so and so",
+    }  # fmt: skip
+    history.write_json(study / "confirm.json", found)
+    sentence, page = compare([study], tmp_path / "page")
+    assert sentence == "Confirmed on the test split: trial 4 is better: so and so."
+    html = page.read_text(encoding="utf-8")
+    assert "<td>base</td><td>0</td><td>–</td><td>0.4000</td><td>0.0200</td>" in html
+    assert "<td>+0.1000</td><td>+0.0500 to +0.1500</td>" in html

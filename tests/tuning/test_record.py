@@ -1,0 +1,106 @@
+"""Tests of the record on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymmfl import history
+from raymmfl.errors import CheckpointError
+from raymmfl.tuning import record
+from raymmfl.tuning.record import Recorded, Trial
+
+
+def trial(number: int, *values: float, status: str = "finished") -> Trial:
+    return Trial(number, "search", {}, {}, {}, status, 3, list(values))  # type: ignore[arg-type]
+
+
+def study(folder: Path, objectives: dict[str, str], *trials: Trial) -> Recorded:
+    return Recorded(folder, {"objectives": objectives}, list(trials), [])
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, {"name": "s", "objectives": {"val/x": "max"}})
+    first = Trial(0, "base", {"train.lr": 0.1}, {"train.lr": 0.1, "rounds": 3}, {"train.lr": {}})
+    second = Trial(1, "search", {}, {}, {})
+    record.begun(tmp_path, first)
+    record.begun(tmp_path, second)
+    first.status, first.round, first.values = "pruned", 2, [0.25]
+    record.ended(tmp_path, first)
+    found = record.read(tmp_path)
+    assert found.trials == [first, second]
+    assert found.events == [("begun", 0), ("begun", 1), ("ended", 0)]
+    assert found.path(second) == tmp_path / "trial_0001"
+    assert record.is_study(tmp_path)
+
+
+def test_a_line_that_a_crash_cut_off_is_passed_over(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, {"objectives": {}})
+    record.begun(tmp_path, trial(0))
+    with (tmp_path / "trials.jsonl").open("a") as file:
+        file.write('{"event": "ended", "trial": 0, "st')
+    assert record.read(tmp_path).trials[0].status == "running"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "begun", "trial": 4},
+        {"event": "ended", "trial": 0},
+        {"trial": 0},
+        {"event": "begun"},
+    ],
+)
+def test_lines_that_are_none_of_ours(line: dict[str, Any], tmp_path: Path) -> None:
+    record.write_facts(tmp_path, {"objectives": {}})
+    history.append(tmp_path / "trials.jsonl", line)
+    with pytest.raises(CheckpointError, match="not as it was written"):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 9}', "{}"])
+def test_facts_that_cannot_be_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"study\.json cannot be read"):
+        record.read(tmp_path)
+    with pytest.raises(CheckpointError, match="is no study"):
+        record.read(tmp_path / "elsewhere")
+
+
+def test_only_finished_trials_are_ranked(tmp_path: Path) -> None:
+    trials = [
+        trial(0, 0.5),
+        trial(1, 0.9, status="pruned"),
+        trial(2, 0.7),
+        trial(3, 0.7),
+        trial(4, status="failed"),
+    ]
+    most = study(tmp_path, {"val/x": "max"}, *trials)
+    assert [each.number for each in most.ranked()] == [2, 3, 0]
+    assert [each.number for each in most.best()] == [2]
+    least = study(tmp_path, {"val/x": "min"}, *trials)
+    assert [each.number for each in least.ranked()] == [0, 2, 3]
+    assert study(tmp_path, {"val/x": "min"}).best() == []
+
+
+def test_the_front(tmp_path: Path) -> None:
+    """More of x, less of y: 1 is beaten by 0, 4 by 2; 3 is as good as 2."""
+    found = study(
+        tmp_path,
+        {"val/x": "max", "mb": "min"},
+        trial(0, 0.9, 10),
+        trial(1, 0.8, 10),
+        trial(2, 0.7, 5),
+        trial(3, 0.7, 5),
+        trial(4, 0.6, 6),
+        trial(5, 1.0, 1, status="pruned"),
+    )
+    assert [each.number for each in found.best()] == [0, 2, 3]
+
+
+def test_the_history_of_a_trial_ends_where_its_record_does(tmp_path: Path) -> None:
+    found = study(tmp_path, {"val/x": "max"}, trial(0, 1.0))
+    found.path(found.trials[0]).mkdir()
+    for number in range(1, 6):
+        history.append(tmp_path / "trial_0000" / "history.jsonl", {"round": number})
+    assert [line["round"] for line in found.lines(found.trials[0])] == [1, 2, 3]
