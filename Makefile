@@ -8,7 +8,7 @@ OUT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo real test chaos check bench clean
+.PHONY: help install demo real test chaos notebooks check bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -41,6 +41,9 @@ test: install  ## run the tests but for the long kill tests
 
 chaos: install  ## run the long tests that kill processes
 	$(BIN)/python -m pytest -m chaos
+
+notebooks: install  ## execute the notebooks
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
 check: install  ## lint, format and types
 	$(BIN)/ruff check .

@@ -217,7 +217,7 @@ class ResourcesConfig(Section):
 class EvaluateConfig(Section):
     """Scoring on the validation split after each round, on the test split at the end."""
 
-    batch_size: int = Field(256, ge=1, description="Scenes per forward pass.")
+    batch_size: int = Field(64, ge=1, description="Scenes per forward pass.")
     every: int = Field(1, ge=1, description="Score every this many rounds, and the last.")
 
 

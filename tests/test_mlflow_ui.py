@@ -107,9 +107,9 @@ def port(said: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def answers(number: int) -> bool:
-    with suppress(OSError):
-        with urllib.request.urlopen(f"http://127.0.0.1:{number}/health", timeout=5) as reply:
-            return bool(reply.status == 200)
+    address = f"http://127.0.0.1:{number}/health"
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5) as reply:
+        return bool(reply.status == 200)
     return False
 
 
@@ -132,13 +132,13 @@ def page(browser: str, port: int, tmp_path: Path) -> Callable[..., str]:
 
     def open_page(link: str, *parts: str) -> str:
         assert link.startswith("http://127.0.0.1:5000/#/")
-        found = ""
+        address, found = link.replace("5000", str(port), 1), ""
         for attempt in range(ATTEMPTS):
             done = subprocess.run(
                 [
                     browser, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
                     "--window-size=1600,2000", f"--user-data-dir={tmp_path / str(attempt)}",
-                    "--virtual-time-budget=20000", "--dump-dom", link.replace("5000", str(port), 1),
+                    "--virtual-time-budget=20000", "--dump-dom", address,
                 ],
                 capture_output=True,
                 text=True,
@@ -168,7 +168,7 @@ def test_the_run_and_its_baseline(said: dict[str, str], page: Callable[..., str]
 
 def test_the_curves_of_the_run(said: dict[str, str], page: Callable[..., str]) -> None:
     names = (f"val/global/{sensors}/map" for sensors in ("all", "S1", "S2"))
-    page(link(said["run"], "its learning curves"), *names)
+    page(link(said["run"], "its learning curves"), *names, "(step=2)")
 
 
 def test_the_figures_of_the_run(said: dict[str, str], page: Callable[..., str]) -> None:
@@ -200,7 +200,7 @@ def test_trials_side_by_side(said: dict[str, str], page: Callable[..., str]) -> 
 
 
 def test_the_curves_of_the_trials(said: dict[str, str], page: Callable[..., str]) -> None:
-    page(link(said["study"], "their learning curves"), SCORE, "trial_0000")
+    page(link(said["study"], "their learning curves"), SCORE, "trial_0000", "(step=6)")
 
 
 def test_the_table_of_the_trials(said: dict[str, str], page: Callable[..., str]) -> None:
