@@ -115,8 +115,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scenes", type=int, default=20_000, help="patches, some 275 kB each")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--batch", type=int, default=128, help="patches per training batch")
-    parser.add_argument("--eval-batch", type=int, help="patches per forward pass of scoring")
+    parser.add_argument("--batch", type=int, default=32, help="patches per training batch")
+    parser.add_argument("--eval-batch", type=int, default=64, help="patches per scoring pass")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="write the archive below this folder")
     chosen = parser.parse_args()
@@ -140,7 +140,6 @@ def _config(archive: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     """A region's training scenes dealt to sites of two batches; half of the clients each round."""
     train = chosen.scenes // len(REGIONS) // 2
     sites = max(SITES, train // (2 * chosen.batch))
-    scoring = {} if chosen.eval_batch is None else {"batch_size": chosen.eval_batch}
     return {
         "name": "memory",
         "rounds": chosen.rounds,
@@ -154,7 +153,7 @@ def _config(archive: Path, chosen: argparse.Namespace) -> dict[str, Any]:
         },
         "model": {"backbone": chosen.backbone},
         "train": {"batch_size": chosen.batch},
-        "evaluate": scoring,
+        "evaluate": {"batch_size": chosen.eval_batch},
         "resources": {"actors": ACTORS, "threads": 1},
         "tracking": {"mlflow": False},
     }
@@ -165,8 +164,9 @@ def _report(
 ) -> None:
     facts = environment.describe(1)
     _say(
-        f"{chosen.backbone}, batches of {chosen.batch}, {chosen.scenes} patches, {ACTORS} client "
-        f"actors, {chosen.rounds} rounds in {seconds:.0f} s; the most that one actor had, in MB"
+        f"{chosen.backbone}, batches of {chosen.batch} to train and {chosen.eval_batch} to score, "
+        f"{chosen.scenes} patches, {ACTORS} client actors, {chosen.rounds} rounds in "
+        f"{seconds:.0f} s; the most that one actor had, in MB"
     )
     _say(f"{'':<12}{'private':>9}{'USS':>9}{'archive mapped':>16}{'looks':>8}")
     for phase, peak in watch.peaks.items():

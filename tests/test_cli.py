@@ -124,7 +124,7 @@ def test_overview_version_and_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["rnu"], ["'rnu'", "did you mean 'run'", "resume, list, archive"]),
+        (["rnu"], ["'rnu'", "did you mean 'run'", "resume, tune, compare, sync, list"]),
         (["archive", "pakc"], ["'pakc'", "did you mean 'pack'", "synth"]),
         (["run", "nothing.yaml"], ["nothing.yaml", "no such file"]),
         (["run", "tiny.yaml", "train.lr=quick"], ["train.lr", '"quick"', "number"]),
