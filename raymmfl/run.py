@@ -229,7 +229,8 @@ def _opened(
         if not Split(archive, config, name).counts.any():
             raise PartitionError(
                 f"the {name} split of {archive.path} has no labelled {unit} of the chosen "
-                f"regions and sensors; pack it with smaller patches, or choose other regions"
+                f"regions, seasons and sensors; choose others (clients.regions, clients.seasons), "
+                f"or pack more scenes"
             )
     if config.resources.runtime == "ray":
         say("starting Ray and its client actors")

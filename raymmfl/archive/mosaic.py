@@ -210,12 +210,19 @@ def _corners(dataset: rasterio.DatasetReader) -> np.ndarray:
     return np.array([(t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f) for x, y in corners])
 
 
+def _named_by_file(path: Path, dataset: rasterio.DatasetReader, wanted: Sequence[str]) -> str:
+    """The band that a one-band file says in its name, as patches do: `x_B02.tif`."""
+    end = path.stem.rsplit("_", 1)[-1].lower()
+    named = dataset.count == 1 and end in [name.lower() for name in wanted]
+    return end if named else ""
+
+
 def _match(
     sensor: str, wanted: Sequence[str], datasets: Mapping[Path, rasterio.DatasetReader]
 ) -> dict[Path, list[tuple[int, int]]]:
     """Per file, pairs of a band's number and its position among the wanted bands."""
     found = [
-        (path, number, (name or "").strip().lower())
+        (path, number, ((name or "").strip() or _named_by_file(path, dataset, wanted)).lower())
         for path, dataset in datasets.items()
         for number, name in enumerate(dataset.descriptions, start=1)
     ]

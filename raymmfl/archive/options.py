@@ -5,6 +5,8 @@ from pathlib import Path
 
 from raymmfl.errors import ArchiveError
 
+LARGEST_PATCH = 4096
+
 
 @dataclass(frozen=True)
 class Options:
@@ -61,6 +63,10 @@ class Options:
                     f"{name}={size}: must be a positive multiple of {multiple}, so that the "
                     "windows of coarser bands begin and end on whole pixels"
                 )
+        if self.patch > LARGEST_PATCH:
+            raise ArchiveError(
+                f"patch={self.patch}: at most {LARGEST_PATCH} pixels; scenes are patches"
+            )
         for name, share in (("min_share", self.min_share), ("min_labelled", self.min_labelled)):
             if not 0 < share <= 1:
                 raise ArchiveError(f"{name}={share}: must be above 0 and at most 1")

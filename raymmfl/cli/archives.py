@@ -212,6 +212,8 @@ def _spread(workers: int | None, address: str | None) -> Any:
     """Without Ray if asked so, or if there is little to read and nothing was asked."""
     from raymmfl.archive.spread import serial
 
+    if workers is not None and workers < 0:
+        raise ConfigError(f"--workers {workers}: 0 for no Ray, or a number of processes")
     if workers == 0:
         return serial
 

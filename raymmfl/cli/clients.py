@@ -50,6 +50,11 @@ def clients(
         f"{len(partition.pooled(dealt).rows)} scenes; {places['val']} scenes to validate on, "
         f"{places['test']} to test on"
     )
+    for name, count in places.items():
+        if not count:
+            print(
+                f"warning: no {name} scene is left; a run would be refused: choose other seasons"
+            )
     tables = {"class": (list(archive.labels), partition.class_counts(archive, dealt).tolist())}
     for name in _attributes(archive, settings.clients.partition):
         values, counts = partition.attribute_counts(archive, dealt, name)

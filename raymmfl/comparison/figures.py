@@ -237,6 +237,7 @@ def _legend(axis: Axes, comparison: Comparison, best: Sequence[Entry]) -> None:
         marker = "o" if place == 0 else MARKERS[(place - 1) % len(MARKERS)]
         label = f"{shorten(entry.name, 34)}  {entry.last(comparison.metric):.3f}"
         handles.append(axis.plot([], [], color=colour, marker=marker, label=label)[0])
+    axis.set_title(f"in the legend: {comparison.metric}, last", loc="right", fontsize=7.5)
     if len(comparison.entries) > len(best):
         rest = "other" if all(e.status == "finished" for e in comparison.entries) else (
             "other (dotted: stopped early or failed)"

@@ -168,6 +168,12 @@ def load(run: Path) -> Trained:
             f"{path}: {description.algorithm} trains a model per client and none of all; choose "
             "the run of an algorithm that shares its weights, such as mf"
         )
+    broken = [name for name, array in arrays.items() if not bool(array.isfinite().all())]
+    if broken:
+        raise PredictionError(
+            f"{path} is damaged: {broken[0]} holds values that are no numbers; put the file back, "
+            "or train again"
+        )
     try:
         net = _build(description)
         net.load_state_dict(arrays)
