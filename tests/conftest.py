@@ -116,7 +116,7 @@ def handmade(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Archive]
             synthetic=True,
             options={},
         )
-        return pack(GivenScenes(folder, form, scenes), folder / "packed")
+        return pack(GivenScenes(folder / "source", form, scenes), folder / "packed")
 
     return make
 

@@ -183,3 +183,10 @@ def test_degrees_have_no_metres(raster: Raster) -> None:
     feet = raster("feet.tif", 4, 4, crs="EPSG:2263")  # US survey feet
     with open_mosaic({"A": [feet]}, {"A": ["a"]}) as mosaic:
         assert mosaic.pixel_m == pytest.approx(10 * 1200 / 3937)
+
+
+def test_files_of_one_band_are_known_by_the_end_of_their_names(raster: Raster) -> None:
+    files = [raster(f"patch_{band}.tif", 4, 4) for band in ("B01", "B03", "B02")]
+    with open_mosaic({"S2": files}, {"S2": ["B02", "B03"]}) as mosaic:
+        found = {layer.path.name: layer.positions for layer in mosaic.layers["S2"]}
+    assert (found["patch_B02.tif"], found["patch_B03.tif"]) == ((0,), (1,))
