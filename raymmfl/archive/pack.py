@@ -85,12 +85,12 @@ def pack(
     form = source.format
     schema(form)
     units = subset.choose(source.units(), source.root)
+    _check_names(units, source)
     if out.resolve().is_relative_to(source.root.resolve()):
         raise ArchiveError(
             f"{out}: lies inside the source {source.root}, which is only read; choose a folder "
             "outside of it"
         )
-    _check_names(units, source)
     shards = divide(units)
     inputs = plan(
         {

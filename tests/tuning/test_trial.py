@@ -53,7 +53,7 @@ def test_every_round_is_reported_and_the_test_split_is_not_read(
     monkeypatch.setattr("raymmfl.rounds.Split", noted)
     monkeypatch.setattr("raymmfl.run.Split", noted)
     play(job, reports := Reports())
-    assert set(splits) == {"val"}
+    assert set(splits) == {"train", "val"}
     lines = history.read(job.folder / "history.jsonl")
     tally = Tally(job.objectives)
     assert reports == [
