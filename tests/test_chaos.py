@@ -79,6 +79,7 @@ def tracked(store: Path) -> dict[str, Any]:
     return {"mlflow": True, "uri": f"sqlite:///{store}"}
 
 
+@pytest.mark.chaos
 def test_interrupted_then_killed_then_finished(
     tiny: Make,
     expected: Expected,
