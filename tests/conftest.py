@@ -88,6 +88,10 @@ class GivenScenes:
             for number, s in enumerate(self.scenes)
         ]
 
+    def tables(self) -> list[Path]:
+        """None."""
+        return []
+
     def read(self, unit: Unit) -> Reading:
         """The scene itself."""
         return Reading([self.scenes[unit.details]])

@@ -27,12 +27,17 @@ def test_packing_a_part_and_checking_it(tiles: Path, capsys: pytest.CaptureFixtu
     assert set(Archive.open("a").regions) == {"Portugal"}
     assert call("verify a --source tiles") == 0
     said = capsys.readouterr().out
-    assert "every file that was packed is as it was (4 files)" in said
+    assert "every file that was packed is as it was (5 files)" in said
     assert "4 files are in no scene, such as LULC/Austria_1.tif" in said
     (tiles / "S1" / "Portugal_1.tif").write_bytes(b"")
     assert call("verify a --source tiles") == 2
     said = capsys.readouterr().err
     assert "S1/Portugal_1.tif: changed since it was packed; scenes Portugal_1_r" in said
+    with (tiles / "places.csv").open("a") as table:
+        table.write("\n")
+    assert call("verify a --source tiles") == 2
+    said = capsys.readouterr().err
+    assert "places.csv: changed since it was packed; it tells of many scenes: pack again" in said
     assert call("verify a --source nowhere") == 2
 
 

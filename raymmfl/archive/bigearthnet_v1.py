@@ -19,6 +19,7 @@ from typing import Any
 
 from raymmfl.archive.bigearthnet_lists import (
     COUNTRIES,
+    COVERED,
     S1_NAME,
     S2_NAME,
     Countries,
@@ -40,6 +41,7 @@ from raymmfl.archive.patch_files import (
     read_patch,
 )
 from raymmfl.archive.source import Format, Reading, Scene, Unit
+from raymmfl.archive.splits import SPLITS
 from raymmfl.errors import ArchiveError
 
 FOLDERS = {"S1": "BigEarthNet-S1-v1.0", "S2": "BigEarthNet-v1.0"}
@@ -165,6 +167,11 @@ class BigEarthNetMM:
         if left_out:
             units.append(Unit("patches that the lists leave out", "", "", "", dict(left_out)))
         return units
+
+    def tables(self) -> list[Path]:
+        """The lists of splits, snow, cloud and shadow, and the list of countries."""
+        lists = [find_list(self.root, name) for name in (*SPLITS, *COVERED)]
+        return [path for path in [*lists, self.countries] if path is not None]
 
     def read(self, unit: Unit) -> Reading:
         """Read a scene's rasters and labels; without a 19-class label it is left out.

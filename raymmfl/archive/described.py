@@ -59,6 +59,15 @@ class DescribedSource:
         """
         return list_units(self.root, self.description, self.sensors, self.options, self.told)
 
+    def tables(self) -> list[Path]:
+        """The table, the split lists, and the JSON file if one holds the labels of all scenes."""
+        told, labels = self.description, self.description.labels
+        names = [] if told.table is None else [told.table.csv]
+        names += told.split.values() if isinstance(told.split, dict) else []
+        if labels.kind == "json" and labels.files and not parts_of(labels.files):
+            names.append(labels.files)
+        return [self.root / name for name in names]
+
     def read(self, unit: Unit) -> Reading:
         """Read, check and label one scene or tile.
 
@@ -257,10 +266,6 @@ def open_described(path: Path, root: Path, options: Options) -> DescribedSource:
         "min_labelled": options.min_labelled,
         "seed": options.seed,
     }
-    table = description.table.csv if description.table is not None else None
-    for file in (table, description.labels.files):
-        if file is not None and (root / file).is_file():  # one file for all scenes
-            told[f"sha256 of {file}"] = file_digest(root / file)
     if cutting:
         told |= {"patch": side, "stride": options.step, "block": options.block_side}
     form = Format(

@@ -121,6 +121,10 @@ class DynamicWorldSource:
             for each in units
         ]
 
+    def tables(self) -> list[Path]:
+        """``splits.csv``, if there is one."""
+        return [path for path in [self.root / SPLITS_FILE] if path.exists()]
+
     def read(self, unit: Unit) -> Reading:
         """Read, check and cut one tile.
 

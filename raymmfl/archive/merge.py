@@ -42,6 +42,7 @@ def merge(
     source: Source,
     parts: Parts,
     provenance: Mapping[str, Any],
+    tables: Mapping[str, str],
     report: Callable[[str, int, int], None],
 ) -> None:
     """Write the archive into the working folder's ``archive``.
@@ -51,6 +52,7 @@ def merge(
         source: that was read.
         parts: the shards in order, all whole.
         provenance: for the index, beside what is counted here.
+        tables: path below the source -> sha256 of its catalogues and lists.
         report: called with what is merged, scenes done, and scenes in all.
 
     Raises:
@@ -97,6 +99,7 @@ def merge(
             "left_out": dict(sorted(_left_out(parts).items())),
             "skipped": len(problems),
         },
+        "tables": dict(tables),
     }
     write_index(out, index, known)
 

@@ -24,7 +24,7 @@ from raymmfl.archive.spread import Spread, serial
 from raymmfl.archive.store import FORMAT_VERSION, INDEX_FILE, Archive
 from raymmfl.archive.subset import Subset
 from raymmfl.archive.working import MERGED, PROBLEMS_FILE, place, plan, working_folder
-from raymmfl.archive.writer import flush, refuse_existing
+from raymmfl.archive.writer import file_digest, flush, refuse_existing
 from raymmfl.errors import ArchiveError
 
 MOST_BAD = 0.01  # share of the units
@@ -91,6 +91,7 @@ def pack(
             f"{out}: lies inside the source {source.root}, which is only read; choose a folder "
             "outside of it"
         )
+    tables = _tables(source)
     shards = divide(units)
     inputs = plan(
         {
@@ -98,6 +99,7 @@ def pack(
             "layout or options": (FORMAT_VERSION, form),
             "subset": subset,
             "list of units": units,
+            "catalogues or lists": tables,
         }
     )
     with working_folder(out, inputs) as folder:
@@ -115,12 +117,24 @@ def pack(
                     **form.options,
                     **subset.tell(),
                 },
+                tables,
                 lambda name, done, total: progress(
                     Progress(f"merging {name}", done, total, scenes)
                 ),
             )
         _finish(folder, shards, out)
     return Archive.open(out)
+
+
+def _tables(source: Source) -> dict[str, str]:
+    """Path below the source -> sha256 of its catalogues and lists."""
+    root = source.root.absolute()
+    found = [path.absolute() for path in source.tables()]
+    return {
+        path.relative_to(root).as_posix(): file_digest(path)
+        for path in found
+        if path.is_relative_to(root)
+    }
 
 
 def _check_names(units: Sequence[Unit], source: Source) -> None:

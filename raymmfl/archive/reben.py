@@ -35,7 +35,7 @@ from raymmfl.archive.patch_files import (
     on_earth,
     read_patch,
 )
-from raymmfl.archive.reben_metadata import read_metadata
+from raymmfl.archive.reben_metadata import metadata_files, read_metadata
 from raymmfl.archive.source import Format, Reading, Scene, Unit
 from raymmfl.archive.store import mask_column
 from raymmfl.errors import ArchiveError
@@ -151,6 +151,10 @@ class ReBEN:
             left_out = {"marked with snow, cloud or shadow": table.covered}
             units.append(Unit("patches that the table leaves out", "", "", "", left_out))
         return units
+
+    def tables(self) -> list[Path]:
+        """The metadata tables that were read."""
+        return metadata_files(self.root, self.include_snow_cloud)
 
     def read(self, unit: Unit) -> Reading:
         """Read a patch's rasters and reference map; without a label it is left out.

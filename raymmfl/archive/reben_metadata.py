@@ -58,6 +58,12 @@ class Metadata:
     covered: int
 
 
+def metadata_files(root: Path, include_covered: bool) -> list[Path]:
+    """The tables of an archive, the main one first; they may not be there."""
+    folder = next((f for f in (root, root / "catalogue") if (f / MAIN_FILE).exists()), root)
+    return [folder / MAIN_FILE, *([folder / COVERED_FILE] if include_covered else [])]
+
+
 def read_metadata(root: Path, include_covered: bool) -> Metadata:
     """Read ``metadata.parquet``, in the archive's folder or in its ``catalogue/``.
 
@@ -69,8 +75,8 @@ def read_metadata(root: Path, include_covered: bool) -> Metadata:
         ArchiveError: a file that is missing, damaged or without a column; a value that is missing
             or unknown; a patch that stands twice. Names file and row.
     """
-    folder = next((f for f in (root, root / "catalogue") if (f / MAIN_FILE).exists()), root)
-    files = [folder / MAIN_FILE, *([folder / COVERED_FILE] if include_covered else [])]
+    files = metadata_files(root, include_covered)
+    folder = files[0].parent
     tables = [_read(file) for file in files]
     table = pa.concat_tables(tables)
     is_covered = pc.or_(table[COVERED[0]], table[COVERED[1]])

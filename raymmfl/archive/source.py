@@ -139,6 +139,9 @@ class Source(Protocol):
             ArchiveError: folders, lists or names that are missing or contradict each other.
         """
 
+    def tables(self) -> list[Path]:
+        """The catalogues and lists that tell of many units, if there are any."""
+
     def read(self, unit: Unit) -> Reading:
         """Read, check and label one unit.
 

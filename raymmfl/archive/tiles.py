@@ -95,6 +95,10 @@ class TileSource:
         told = _read_places(root / PLACES_FILE)
         return [told.get(name, Unit(name, "", name, "")) for name in sorted(names)]
 
+    def tables(self) -> list[Path]:
+        """``places.csv``, if there is one."""
+        return [path for path in [self.root / PLACES_FILE] if path.exists()]
+
     def read(self, unit: Unit) -> Reading:
         """Read, check and cut one tile.
 

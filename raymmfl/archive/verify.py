@@ -81,7 +81,7 @@ def verify_source(path: str | Path, source: Path) -> SourceReport:
     path = Path(path)
     if not source.is_dir():
         raise ArchiveError(f"{source}: no such folder; give the one that was packed")
-    read_index(path)
+    index, _ = read_index(path)
     scenes: dict[str, list[str]] = {}  # of the files with a problem
     reasons: dict[str, str] = {}
     seen, suffixes = array("Q"), set()
@@ -92,6 +92,13 @@ def verify_source(path: str | Path, source: Path) -> SourceReport:
         suffixes.add(PurePosixPath(name).suffix)
         return _problem(source, name, expected)
 
+    tables = index.get("tables", {})  # archives packed before 0.3 do not know of them
+    problems = []
+    for name, expected in tables.items():
+        reason = check(name, expected)
+        if reason:
+            problems.append(f"{source / name}: {reason}; it tells of many scenes: pack again")
+    suffixes.clear()  # what is added beside a table is no image
     try:
         for scene, sources in _columns(path, "scene_id", "sources"):
             for each in sources:
@@ -110,7 +117,7 @@ def verify_source(path: str | Path, source: Path) -> SourceReport:
         if place == len(known) or known[place] != number:
             added += 1
             examples += [name] if len(examples) < NAMED else []
-    problems = [
+    problems += [
         f"{source / name}: {reason}; {_some(scenes[name])}" for name, reason in reasons.items()
     ]
     return SourceReport(problems, len(known) - len(problems), added, examples)

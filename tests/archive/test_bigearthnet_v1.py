@@ -258,15 +258,19 @@ def test_lists_may_be_compressed_and_lie_in_the_root(root: Path) -> None:
         path = root / "splits" / f"{name}.csv"
         (root / f"{name}.csv.bz2").write_bytes(bz2.compress(path.read_bytes()))
         path.unlink()
-    assert open_bigearthnet_mm(root, Options()).units() == before
+    source = open_bigearthnet_mm(root, Options())
+    assert source.units() == before
+    lists = {path.name for path in source.tables()}
+    assert lists >= {"train.csv.bz2", "val.csv.bz2", "test.csv.bz2"}
 
 
 def test_a_country_list_may_lie_elsewhere_and_lack_a_patch(root: Path, tmp_path: Path) -> None:
     s2, s1 = first_pair(root)
     table = tmp_path / "countries.csv"
     table.write_text(f"s1_name,s2_name,country,season\n{s1},{s2},Kosovo,Summer\n")
-    units = open_bigearthnet_mm(root, Options(countries=table)).units()
-    regions = {unit.name: unit.region for unit in units}
+    source = open_bigearthnet_mm(root, Options(countries=table))
+    assert table in source.tables()
+    regions = {unit.name: unit.region for unit in source.units()}
     assert regions.pop(s2) == "Kosovo"
     assert set(regions.values()) == {"unknown"}
 

@@ -285,7 +285,7 @@ def test_json_labels(scenes: Path, form: str) -> None:
         IDS[3]: ("water",),
     }, "a scene of ignored labels alone is left out"
     assert (f"labels/{IDS[0]}.json" in found[IDS[0]].sources) == (form != "one file")
-    assert ("sha256 of labels.json" in source.format.options) == (form == "one file")
+    assert (scenes / "labels.json" in source.tables()) == (form == "one file")
     left_out = [source.read(unit).left_out for unit in source.units() if unit.name == IDS[1]]
     assert left_out == [{"val: no label": 1}]
 
@@ -395,6 +395,7 @@ def test_lists_of_ids(scenes: Path) -> None:
     (scenes / "test.lst").write_text(f"{IDS[2]}\n")
     lists = {"train": "train.lst", "test": "test.lst"}
     source = described(scenes, changed(BANDS, {"split": lists}))
+    assert {path.name for path in source.tables()} == {"scenes.csv", "train.lst", "test.lst"}
     found = read(source)
     # Of the two train places of AT one is drawn for the validation that has no list.
     assert sorted(scene.split for scene in found.values()) == ["test", "train", "val"]

@@ -229,10 +229,10 @@ def test_the_seed_decides_the_split(dynamicworld: Path) -> None:
 
 def test_splits_csv_decides_instead(tiles: Path) -> None:
     (tiles / "splits.csv").write_text(f"stem,split\n{WEST},test\n{EAST},train\n")
-    assert {unit.name: unit.split for unit in open_dynamicworld(tiles, OPTIONS).units()} == {
-        WEST: "test",
-        EAST: "train",
-    }
+    source = open_dynamicworld(tiles, OPTIONS)
+    splits = {unit.name: unit.split for unit in source.units()}
+    assert splits == {WEST: "test", EAST: "train"}
+    assert [path.name for path in source.tables()] == ["splits.csv"]
 
 
 def test_packing_the_synthetic_tiles(dynamicworld: Path, tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ class Fake:
             for i in range(self.count)
         ]
 
+    def tables(self) -> list[Path]:
+        return []
+
     def read(self, unit: Unit) -> Reading:
         self.reads.append(unit.name)
         if unit.name in self.bad:
