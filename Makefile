@@ -37,7 +37,7 @@ real: install  ## pack the Sentinel-1/2 tiles in RAYMMFL_DATA/terramesh_tiles an
 	$(BIN)/raymmfl run configs/terramesh.yaml $(ARGS) $(if $(OUT),--out $(OUT))
 
 test: install  ## run the tests but for the long kill tests
-	$(BIN)/python -m pytest -m "not chaos"
+	$(BIN)/python -m pytest -m "not chaos" -n 2 --dist loadgroup
 
 chaos: install  ## run the long tests that kill processes
 	$(BIN)/python -m pytest -m chaos

@@ -40,6 +40,13 @@ TINY: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the session's Ray go to one process, so that there is one such Ray."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(autouse=True)
 def no_test_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that waits for ever fails instead."""
