@@ -1,7 +1,7 @@
 """The pictures of a comparison, each beside the numbers it was drawn from (CSV)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from raymmfl.plotting import (
     save,
     shorten,
 )
+from raymmfl.tuning.importance import Importance
 
 MAP = "viridis_r"  # even steps, also for colour-blind readers and in grey print; dark is best
 NAMED = 7  # curves and points with a colour and a name of their own
@@ -118,17 +119,22 @@ def parallel_coordinates(comparison: Comparison, out: Path) -> Path | None:
         return save(figure, out, header, rows)
 
 
-def importance(shares: Mapping[str, float], trials: int, title: str, out: Path) -> Path:
-    """Optuna's parameter importance, the largest on top, with the trials it rests on."""
-    names = sorted(shares, key=lambda name: shares[name])
+def importance(shares: Sequence[Importance], title: str, out: Path) -> Path:
+    """Optuna's parameter importance, the largest on top, each with the trials it rests on."""
     with mpl.rc_context(STYLE):
-        figure, (axis,) = new_figure(7, 1.1 + 0.42 * len(names), 1, 1, title)
-        bars = axis.barh(names, [shares[name] for name in names], color=COLOURS[0], height=0.6)
-        axis.bar_label(bars, fmt="%.2f", padding=3)
-        axis.set_xlim(0, max(1.0, *shares.values()) * 1.08)
-        axis.set_xlabel(f"share of the score's variance (fANOVA), of {trials} finished trials")
+        figure, (axis,) = new_figure(7, 1.1 + 0.42 * len(shares), 1, 1, title)
+        shown = list(reversed(shares))
+        names = [each.setting for each in shown]
+        bars = axis.barh(names, [each.share for each in shown], color=COLOURS[0], height=0.6)
+        labels = [f"{each.share:.2f}  of {each.trials} trials" for each in shown]
+        axis.bar_label(bars, labels, padding=3)
+        axis.set_xlim(0, 1.32)
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axis.set_xlabel(
+            "share of the score's variance (fANOVA), of the finished trials that have it"
+        )
         axis.grid(axis="y", visible=False)
-        rows = [[name, shares[name], trials] for name in reversed(names)]
+        rows = [[each.setting, each.share, each.trials] for each in shares]
         return save(figure, out, ["setting", "importance", "trials"], rows)
 
 

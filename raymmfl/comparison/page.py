@@ -31,7 +31,8 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 CAPTIONS = {
     "learning_curves": "Learning curves on the validation split.",
     "parallel_coordinates": "Parallel coordinates: each line is a training; dark is better.",
-    "importance": "Which settings explain the score. Few trials make unsure shares.",
+    "importance": "Which settings explain the score, each among the trials that have it. "
+    "Few trials make unsure shares.",
     "pareto_front": "Pareto front of the study's objectives.",
     "score_against_bytes": "Score against the bytes exchanged, round by round.",
 }

@@ -54,10 +54,10 @@ def _draw(comparison: Comparison, out: Path) -> dict[str, Path]:
     if parallel is not None:
         drawn["parallel_coordinates"] = parallel
     if comparison.study is not None:
-        shares, trials = importance(comparison.study)
+        shares = importance(comparison.study)
         if shares:
             drawn["importance"] = figures.importance(
-                shares, trials, comparison.title, out / "importance.png"
+                shares, comparison.title, out / "importance.png"
             )
         if len(comparison.study.objectives) > 1 and comparison.study.finished():
             drawn["pareto_front"] = figures.pareto_front(comparison, out / "pareto_front.png")

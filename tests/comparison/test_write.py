@@ -52,15 +52,27 @@ def test_names_are_escaped(make_run: Make, tmp_path: Path) -> None:
 
 
 def test_importance_finds_the_setting_that_decides(study: Path) -> None:
-    shares, trials = importance(record.read(study))
-    assert trials == 5
-    assert shares["mim.weight"] > 0.6 > shares["mim.temperature"]
-    assert sum(shares.values()) == pytest.approx(1.0)
+    first, second = importance(record.read(study))
+    assert (first.setting, first.trials) == ("mim.weight", 5)
+    assert (second.setting, second.trials) == ("mim.temperature", 5)
+    assert first.share > 0.6
+    assert first.share + second.share == pytest.approx(1.0)
+
+
+def test_a_setting_of_some_trials_is_judged_among_them(make_study: Make) -> None:
+    plain = [({"train.lr": rate}, [rate], "finished") for rate in (0.1, 0.2, 0.3, 0.4)]
+    linked = [
+        ({"train.lr": 0.2, "mim.weight": weight}, [weight], "finished")
+        for weight in (0.1, 0.3, 0.6, 0.9)
+    ]
+    found = {each.setting: each for each in importance(record.read(make_study([*plain, *linked])))}
+    assert (found["train.lr"].trials, found["mim.weight"].trials) == (8, 4)
+    assert found["mim.weight"].share == pytest.approx(1.0), "these four differ in nothing else"
 
 
 def test_too_few_trials_have_no_importance(make_study: Make) -> None:
     trials = [({"mim.weight": each}, [each], "finished") for each in (0.1, 0.2, 0.3)]
-    assert importance(record.read(make_study(trials))) == ({}, 3)
+    assert importance(record.read(make_study(trials))) == []
 
 
 def test_equal_seeds_are_compared_in_pairs(make_run: Make) -> None:
