@@ -53,8 +53,7 @@ def importance(study: Recorded) -> list[Importance]:
         groups.setdefault(having, []).append(name)
     found = []
     for numbers, own in groups.items():
-        having = [trial for trial in finished if trial.number in numbers]
-        shares = _shares(having)
+        shares = _shares([trial for trial in finished if trial.number in numbers])
         found += [Importance(name, shares[name], len(numbers)) for name in own if name in shares]
     return sorted(found, key=lambda each: -each.share)
 
