@@ -30,6 +30,8 @@ class TaskInfo:
         target: what is predicted, for titles.
         unit: what has a class.
         class_score: the score of a single class, for axes.
+        scores: keys of all scores of a split.
+        class_scores: keys of the scores of single classes, before ``/<class>``.
     """
 
     headline: tuple[Metric, Metric]
@@ -38,7 +40,12 @@ class TaskInfo:
     target: str
     unit: str
     class_score: str
+    scores: tuple[str, ...]
+    class_scores: tuple[str, ...]
 
+
+VIEWS = ("global", "home", "away")
+"""Which model scores which scene, see :mod:`raymmfl.federation.views`."""
 
 _MAP = Metric("map", "mAP", "mean average precision")
 _IOU = Metric("miou", "mIoU", "mean intersection over union")
@@ -58,6 +65,17 @@ TASKS: dict[str, TaskInfo] = {
         target="Land cover labels",
         unit="scene",
         class_score="F1 at 0.5",
+        scores=(
+            "map",
+            "f1_micro",
+            "f1_macro",
+            "f1_weighted",
+            "loss",
+            "f1_micro_tuned",
+            "f1_macro_tuned",
+            "f1_weighted_tuned",
+        ),
+        class_scores=("f1",),
     ),
     "pixels": TaskInfo(
         headline=(_IOU, _MACRO),
@@ -66,6 +84,8 @@ TASKS: dict[str, TaskInfo] = {
         target="Land cover of pixels",
         unit="pixel",
         class_score="F1",
+        scores=("miou", "f1_micro", "f1_macro", "loss"),
+        class_scores=("f1", "iou"),
     ),
 }
 

@@ -11,13 +11,12 @@ from raymmfl import configfile as configuration
 from raymmfl import history
 from raymmfl.config import Config
 from raymmfl.errors import CheckpointError, ConfigError
-from raymmfl.tasks import TASKS, Metric
+from raymmfl.tasks import TASKS, VIEWS, Metric
 from raymmfl.tuning import record
 
 UNCOMPARED = ("name", "seed", "baselines", "version")
 """Keys that say nothing of the method; where a run runs and is mirrored does not either."""
 UNCOMPARED_SECTIONS = ("tracking", "resources")
-VIEWS = ("global", "home", "away")
 
 
 @dataclass(frozen=True)

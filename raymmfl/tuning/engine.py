@@ -20,6 +20,7 @@ from raymmfl.tuning.identity import describe, earlier
 from raymmfl.tuning.launch import Machine, actors, bundles, cluster, cohort, launch
 from raymmfl.tuning.links import look
 from raymmfl.tuning.mirror import CLOSED, StudyMirror, child_of, missing
+from raymmfl.tuning.objectives import check_objectives
 from raymmfl.tuning.record import Recorded, Trial
 from raymmfl.tuning.search import Halving, Search
 from raymmfl.tuning.space import Checked, check_space
@@ -66,6 +67,7 @@ def search(
         check_uri(base.tracking.uri)
     checked = check_space(study, base)
     archive = Archive.open(base.archive.path, base.archive.coarsest_m)
+    check_objectives(study, base, archive)
     facts = describe(study, base, checked, archive)
     before = earlier(out, facts, resume)
     with owned(out), cluster(machine, say):

@@ -1,6 +1,7 @@
 """A study's space, tried out before anything starts; and the settings that are tried first."""
 
 import json
+import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,13 +97,24 @@ def returned_by(study: Study, trial: Any) -> dict[str, Any]:
         returned = study.space(trial)
     except Exception as error:
         text = " ".join(str(error).split())
-        raise ConfigError(f"the space of {study.name}: {type(error).__name__}: {text}") from None
+        code = getattr(study.space, "__code__", None)
+        where = line_of(error, code.co_filename) if code else ""
+        raise ConfigError(
+            f"the space of {study.name}{where}: {type(error).__name__}: {text}"
+        ) from None
     if returned is not None and not isinstance(returned, Mapping):
         raise ConfigError(
             f"the space of {study.name} returns {type(returned).__name__}; it must return "
             f"configuration keys with their values, or nothing"
         )
     return dict(returned or {})
+
+
+def line_of(error: Exception, source: str) -> str:
+    """The last line of a file that an error came through, as ``, line 12``; empty if none did."""
+    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__)
+             if each.filename == source]  # fmt: skip
+    return f", line {lines[-1]}" if lines else ""
 
 
 def describe(distribution: optuna.distributions.BaseDistribution) -> Any:

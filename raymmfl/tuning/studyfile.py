@@ -2,11 +2,11 @@
 
 import importlib.util
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 
 from raymmfl.errors import ConfigError
+from raymmfl.tuning.space import line_of
 from raymmfl.tuning.study import Study
 
 
@@ -38,9 +38,7 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None =
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:
-        lines = [each.lineno for each in traceback.extract_tb(error.__traceback__)
-                 if each.filename == str(path)]  # fmt: skip
-        where = f", line {lines[-1]}" if lines else ""
+        where = line_of(error, str(spec.origin))
         raise ConfigError(f"{path}{where}: {type(error).__name__}: {error}") from None
     finally:
         sys.dont_write_bytecode = before

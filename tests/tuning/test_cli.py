@@ -38,6 +38,7 @@ def refused(
     monkeypatch.setattr("raymmfl.tuning.launch.connect", no_ray)
     Path("base.yaml").write_text(dump(tiny()))
     Path("study.py").write_text(STUDY)
+    Path("odd.py").write_text(STUDY.replace('"mb": "min"', '"val/global/all/f1_makro": "max"'))
 
     def call(*arguments: str, code: int = 2) -> str:
         before = sorted(Path().rglob("*"))
@@ -58,6 +59,7 @@ BAD = {
     ("study.py", "train.lrr=3"): "did you mean",
     ("study.py", "archive.path=nowhere"): "nowhere",
     ("study.py", "tracking.mlflow=true", "tracking.uri=sqlite://x"): "tracking.uri",
+    ("odd.py",): "no run has it; did you mean 'val/global/all/f1_macro'?",
     ("study.py", "--trials", "0"): "--trials 0",
     ("study.py", "--concurrent", "0"): "--concurrent 0",
     ("study.py", "--confirm", "1"): "at least 2 seeds",

@@ -39,7 +39,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         of(lambda t: void(t.suggest_float("mim.wieght", 0, 1))),
         ["mim.wieght", "'weight'"],
     ),
-    "empty range": (of(lambda t: t.suggest_float("mim.weight", 1, 0.5)), ["low", "high", "0.5"]),
+    "empty range": (
+        of(lambda t: t.suggest_float("mim.weight", 1, 0.5)),
+        ["of small, line ", "low", "high", "0.5"],
+    ),
     "no choices": (of(lambda t: t.suggest_categorical("train.optimizer", [])), ["choices"]),
     "refused": (of(lambda t: void(t.suggest_int("train.epochs", -5, 0))), ["-2 is not"]),
     "its own bug": (of(lambda t: dict[str, int]()["x"]), ["KeyError"]),
