@@ -40,12 +40,18 @@ def actor_count(
 
 
 def fit(settings: ResourcesConfig, node: Mapping[str, float], most: int) -> int:
-    """How many actors fit on a node; Ray packs a fraction of a GPU within one device."""
+    """How many actors fit on a node, or in a part of one that a trial has reserved.
+
+    Ray packs a fraction of a GPU within one device; a reserved part may be such a fraction.
+    """
     fits = [most]
     if settings.cpus > 0:
         fits.append(floor(node.get("CPU", 0.0) / settings.cpus + 1e-9))
     if 0 < settings.gpus < 1:
-        fits.append(floor(node.get("GPU", 0.0)) * floor(1 / settings.gpus + 1e-9))
+        gpus = node.get("GPU", 0.0)
+        whole = floor(gpus)
+        on_a_part = floor((gpus - whole) / settings.gpus + 1e-9)
+        fits.append(whole * floor(1 / settings.gpus + 1e-9) + on_a_part)
     elif settings.gpus:
         fits.append(floor(node.get("GPU", 0.0) / settings.gpus + 1e-9))
     return min(fits)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def owned(out: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another process has it.
     """
-    fresh = not out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     try:
         with sole_owner(out):
@@ -101,8 +101,11 @@ def owned(out: Path) -> Iterator[None]:
     except BlockingIOError:
         raise CheckpointError(f"{out} is in use by another process; let it end first") from None
     finally:
-        if fresh and {each.name for each in out.iterdir()} <= {".lock"}:
+        if made and {each.name for each in out.iterdir()} <= {".lock"}:
             shutil.rmtree(out)
+            for folder in made[1:]:
+                with suppress(OSError):  # somebody else has put something there
+                    folder.rmdir()
 
 
 class _Searching:

@@ -39,6 +39,10 @@ def count(nodes: list[dict[str, float]], clients: int = 100, **settings: Any) ->
         ([node(3), node(3)], {"cpus": 2}, 2),  # and not three: an actor lives on one node
         ([node(8), node(2, 1)], {"cpus": 1, "gpus": 0.25}, 2),
         ([node(1), node()], {"cpus": 1}, 1),
+        # parts that a trial has reserved
+        ([node(0.5, 0.25)] * 3, {"cpus": 0.5, "gpus": 0.25}, 3),
+        ([node(1, 0.6)], {"cpus": 0.5, "gpus": 0.3}, 2),
+        ([node(4, 1.5)], {"cpus": 1, "gpus": 0.5}, 3),
     ],
 )
 def test_auto_takes_what_fits_and_no_number_may_exceed_it(
