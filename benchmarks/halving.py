@@ -88,15 +88,14 @@ def _compare(recorded: Recorded, folder: Path) -> dict[str, Any]:
     way = 1 if aim == "max" else -1
     best = max(whole, key=lambda each: way * each.value)
     kept = recorded.ranked()[0]
-    rounds = int(recorded.facts["base"]["rounds"])
-    done = sum(trial.round for trial in recorded.trials)
+    done, wanted = recorded.rounds()
     seeds = _seeds(recorded, kept, metric)
     return {
         "metric": metric,
         "trials": len(whole),
         "stopped": sum(trial.status == "pruned" for trial in recorded.trials),
-        "rounds": {"run": done, "whole": rounds * len(whole)},
-        "saved": 1 - done / (rounds * len(whole)),
+        "rounds": {"run": done, "whole": wanted},
+        "saved": 1 - done / wanted,
         "best_with_stopping": {"trial": kept.number, "value": kept.values[0]},
         "best_without": {"trial": best.trial.number, "value": best.value},
         "gap": way * (best.value - kept.values[0]),

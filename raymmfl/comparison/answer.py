@@ -4,6 +4,7 @@ from raymmfl.comparison.entries import Comparison
 from raymmfl.comparison.groups import Group, groups
 from raymmfl.comparison.page import text
 from raymmfl.tuning.interval import t_interval
+from raymmfl.tuning.record import Recorded, Trial
 
 LEVEL = 0.95
 
@@ -16,6 +17,8 @@ def answer(comparison: Comparison) -> str:
     if not rows:
         return "No training has ended, so nothing can be said yet."
     best = rows[0]
+    if comparison.study is not None and len(comparison.study.objectives) > 1:
+        return _front(comparison.study)
     ahead = (
         f"{_name(best, comparison)} is ahead with {comparison.metric} {best.mean:.4f} "
         f"({_seeds(best)})"
@@ -25,6 +28,23 @@ def answer(comparison: Comparison) -> str:
     if len(rows) == 1:
         return f"{ahead}; it is the only setting."
     return f"{ahead}; {_against(best, rows[1], comparison)}."
+
+
+def _front(study: Recorded) -> str:
+    """Several objectives have no best; a front goes from one end to the other."""
+    ranked = study.ranked()
+    front = [trial for trial in ranked if trial in study.front()]
+
+    def told(trial: Trial) -> str:
+        scores = zip(study.objectives, trial.values, strict=True)
+        return f"trial {trial.number} ({', '.join(f'{name} {v:.4g}' for name, v in scores)})"
+
+    ends = told(front[0]) if len(front) == 1 else f"{told(front[0])} to {told(front[-1])}"
+    return (
+        f"{len(front)} of {len(ranked)} finished trials are on the Pareto front: {ends}. One "
+        f"seed: not sure; `raymmfl tune ... --resume --confirm 5 --top 3` tells how good the best "
+        f"are."
+    )
 
 
 def _of_study(comparison: Comparison, best: Group) -> str:
@@ -64,7 +84,9 @@ def _against(best: Group, second: Group, comparison: Comparison) -> str:
 
 def _name(group: Group, comparison: Comparison) -> str:
     settings = group.entries[0].settings
-    differing = ", ".join(f"{key}={text(settings.get(key))}" for key in comparison.keys)
+    differing = ", ".join(
+        f"{key}={text(settings[key])}" for key in comparison.keys if key in settings
+    )
     return f"{group.name} ({differing})" if differing else group.name
 
 

@@ -101,6 +101,12 @@ class Comparison:
     confirmed: Mapping[str, Any] | None = None
 
     @property
+    def heading(self) -> str:
+        """The title of its figures, which travel without the page."""
+        synthetic = all(entry.synthetic for entry in self.entries)
+        return f"{self.title}, synthetic data" if synthetic else self.title
+
+    @property
     def headline(self) -> Metric | None:
         """What the metric is called, where it is one of the task's."""
         key = self.metric.rsplit("/", 1)[-1]
@@ -159,11 +165,19 @@ def _study(folder: Path, metric: str | None) -> Comparison:
     if not found.trials:
         raise CheckpointError(f"{folder} has no trial yet; let it run first")
     entries = []
+    searched = {name for trial in found.trials for name in trial.settings}
     for trial in found.trials:
         path = found.path(trial)
         if (path / "config.yaml").is_file():
             entry = _entry(trial.name, path, trial.status, found.lines(trial), trial.reason)
-            entries.append(replace(entry, synthetic=bool(found.facts["synthetic"])))
+            # a setting that was not asked for, as it means nothing beside the others, is absent
+            settings = {
+                key: value
+                for key, value in entry.settings.items()
+                if key in trial.settings or key not in searched
+            }
+            synthetic = bool(found.facts["synthetic"])
+            entries.append(replace(entry, settings=settings, synthetic=synthetic))
     if not entries:
         raise CheckpointError(f"no trial of {folder} got as far as its first round")
     first = next(iter(found.objectives))

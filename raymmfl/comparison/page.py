@@ -57,6 +57,7 @@ def page(comparison: Comparison, answer: str, figures: Mapping[str, Path]) -> st
         f'<p class="note">{len(comparison.entries)} trainings on {about}, ordered by '
         f"<code>{escape(comparison.metric)}</code> "
         f"({'more' if comparison.more_is_better else 'less'} is better)</p>",
+        *_story(comparison),
         f'<p class="answer">{escape(answer)}</p>',
         *_confirmation(comparison),
         "<h2>Settings, with mean and spread over seeds</h2>",
@@ -141,6 +142,13 @@ def text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "+".join(map(str, value)) or "none"
     return "–" if value is None or value == {} else str(value)
+
+
+def _story(comparison: Comparison) -> list[str]:
+    """What a study did."""
+    if comparison.study is None:
+        return []
+    return [f'<p class="note">{escape(comparison.study.story())}</p>']
 
 
 def _confirmation(comparison: Comparison) -> list[str]:

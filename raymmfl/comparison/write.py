@@ -9,6 +9,7 @@ from raymmfl.comparison import figures
 from raymmfl.comparison.answer import answer
 from raymmfl.comparison.entries import Comparison, read
 from raymmfl.comparison.page import entry_rows, group_rows, page
+from raymmfl.comparison.parallel import parallel_coordinates
 from raymmfl.files import write_whole
 from raymmfl.tuning.importance import importance
 
@@ -50,14 +51,14 @@ def _draw(comparison: Comparison, out: Path) -> dict[str, Path]:
             comparison, out / "score_against_bytes.png"
         ),
     }
-    parallel = figures.parallel_coordinates(comparison, out / "parallel_coordinates.png")
-    if parallel is not None:
-        drawn["parallel_coordinates"] = parallel
+    lines = parallel_coordinates(comparison, out / "parallel_coordinates.png")
+    if lines is not None:
+        drawn["parallel_coordinates"] = lines
     if comparison.study is not None:
         shares = importance(comparison.study)
         if shares:
             drawn["importance"] = figures.importance(
-                shares, comparison.title, out / "importance.png"
+                shares, comparison.heading, out / "importance.png"
             )
         if len(comparison.study.objectives) > 1 and comparison.study.finished():
             drawn["pareto_front"] = figures.pareto_front(comparison, out / "pareto_front.png")

@@ -83,6 +83,21 @@ class Recorded:
         found = history.read(self.path(trial) / "history.jsonl")
         return [line for line in found if line["round"] <= trial.round]
 
+    def rounds(self) -> tuple[int, int]:
+        """Rounds that were run, and those that all trials would have had to their ends."""
+        own = int(self.facts["base"]["rounds"])
+        whole = sum(int(trial.settings.get("rounds", own)) for trial in self.trials)
+        return sum(trial.round for trial in self.trials), whole
+
+    def story(self) -> str:
+        """How many trials ended in which way, and how many rounds that took, in one line."""
+        names = {"finished": "finished", "pruned": "stopped early", "failed": "failed",
+                 "running": "not finished"}  # fmt: skip
+        found = {status: sum(t.status == status for t in self.trials) for status in names}
+        told = ", ".join(f"{n} {names[each]}" for each, n in found.items() if n)
+        done, whole = self.rounds()
+        return f"{len(self.trials)} trials: {told}; {done} of {whole} rounds were run"
+
     def finished(self) -> list[Trial]:
         """Trials that ran to their end."""
         return [trial for trial in self.trials if trial.status == "finished"]
@@ -96,11 +111,16 @@ class Recorded:
         """The best finished trial, or the Pareto front where there are several objectives."""
         return self.front() if len(self.objectives) > 1 else self.ranked()[:1]
 
-    def front(self) -> list[Trial]:
-        """Finished trials that no other finished one beats in all objectives (Pareto front)."""
+    def front(self, among: Sequence[int] | None = None) -> list[Trial]:
+        """Finished trials that no other finished one beats in all objectives (Pareto front).
+
+        Args:
+            among: places of the objectives that count; None counts all.
+        """
         ways = [-1 if aim == "max" else 1 for aim in self.objectives.values()]
+        places = range(len(ways)) if among is None else among
         scores = {
-            trial.number: [way * value for way, value in zip(ways, trial.values, strict=True)]
+            trial.number: [ways[place] * trial.values[place] for place in places]
             for trial in self.finished()
         }
         return [

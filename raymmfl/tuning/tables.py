@@ -46,17 +46,7 @@ def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str
 
 def ending(recorded: Recorded) -> str:
     """The best trials and how many ended in which way."""
-    counts = {
-        status: sum(trial.status == status for trial in recorded.trials)
-        for status in ("finished", "pruned", "failed", "running")
-    }
-    names = {"pruned": "stopped early", "running": "not finished"}
-    told = ", ".join(f"{n} {names.get(each, each)}" for each, n in counts.items() if n)
-    rounds = sum(trial.round for trial in recorded.trials)
-    whole = sum(
-        trial.settings.get("rounds", recorded.facts["base"]["rounds"]) for trial in recorded.trials
-    )
-    lines = [f"{len(recorded.trials)} trials: {told}; {rounds} of {whole} rounds were run"]
+    lines = [recorded.story()]
     several = len(recorded.objectives) > 1
     shown = recorded.front() if several else recorded.ranked()[:SHOWN]
     if shown:

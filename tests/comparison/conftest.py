@@ -51,11 +51,15 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 def make_study(tmp_path: Path) -> Callable[..., Path]:
     """Makes a study of the trials given as (settings, scores, status)."""
 
-    def make(trials: list[tuple[Mapping[str, Any], list[float], str]]) -> Path:
+    def make(
+        trials: list[tuple[Mapping[str, Any], list[float], str]],
+        objectives: Mapping[str, str] | None = None,
+    ) -> Path:
         folder = tmp_path / "study"
         folder.mkdir()
+        aims = dict(objectives or {METRIC: "max"})
         facts = {
-            "name": "study", "objectives": {METRIC: "max"}, "trials": len(trials),
+            "name": "study", "objectives": aims, "trials": len(trials),
             "synthetic": True, "base": {"rounds": 3, "seed": 0}, "stopping": None,
         }  # fmt: skip
         record.write_facts(folder, facts)
@@ -78,7 +82,8 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
             write_run(folder / trial.name, scores, None, parse(tree))
             trial.status = status  # type: ignore[assignment]
             trial.round = len(scores)
-            trial.values = scores[-1:]
+            totals = {METRIC: scores[-1], "mb": float(len(scores)), "flops": 1e9 * len(scores)}
+            trial.values = [totals[name] for name in aims]
             trial.reason = "NaN in round 1" if status == "failed" else ""
             record.ended(folder, trial)
         return folder

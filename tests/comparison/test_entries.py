@@ -60,6 +60,17 @@ def test_a_study_is_ordered_by_its_objective_and_finished_trials_alone(make_stud
     assert [entry.status for entry in found.entries] == ["finished", "pruned", "finished"]
 
 
+def test_a_setting_that_a_trial_was_not_asked_for_is_absent(make_study: Make) -> None:
+    trials = [
+        ({"train.lr": 0.1, "mim.weight": 0.5}, [0.1], "finished"),
+        ({"train.lr": 0.2}, [0.2], "finished"),
+    ]
+    found = read([make_study(trials)])
+    assert found.keys == ["mim.weight", "train.lr"]
+    assert [entry.settings.get("mim.weight") for entry in found.entries] == [0.5, None]
+    assert found.heading == "study study, synthetic data"
+
+
 @pytest.mark.parametrize(
     ("number", "metric", "words"),
     [

@@ -36,11 +36,27 @@ def test_the_page_of_a_study_needs_nothing_else(study: Path, tmp_path: Path) -> 
     assert "<script" not in html
     assert html.count("data:image/png;base64,") == 4
     assert "synthetic data" in html
+    assert "6 trials: 5 finished, 1 failed; 11 of 18 rounds were run" in html
     assert "NaN in round 1" in html
     names = {path.name for path in page.parent.iterdir()}
     figures = ("learning_curves", "score_against_bytes", "parallel_coordinates", "importance")
     assert {f"{each}.{kind}" for each in figures for kind in ("png", "csv")} <= names
     assert {"trainings.csv", "settings.csv", "comparison.html"} <= names
+
+
+def test_several_objectives_have_a_front_and_no_best(make_study: Make, tmp_path: Path) -> None:
+    trials = [
+        ({"train.lr": 0.1}, [0.1], "finished"),
+        ({"train.lr": 0.2}, [0.1, 0.4, 0.8], "finished"),
+        ({"train.lr": 0.3}, [0.1, 0.3, 0.5], "finished"),  # as much as the second, for less
+        ({"train.lr": 0.4}, [0.3, 0.6], "finished"),
+    ]
+    objectives = {"val/global/all/map": "max", "mb": "min", "flops": "min"}
+    sentence, page = compare([make_study(trials, objectives)], tmp_path / "page")
+    assert sentence.startswith("3 of 4 finished trials are on the Pareto front: trial 1 (val/")
+    assert "map 0.8, mb 3, flops 3e+09) to trial 0 (val/global/all/map 0.1, mb 1" in sentence
+    rows = (page.parent / "pareto_front.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows if row.endswith("True")] == ["0", "1", "3"]
 
 
 def test_names_are_escaped(make_run: Make, tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_two_trials_share_a_gpu(folder: Path) -> None:
     assert [trial.status for trial in found.trials] == ["finished"] * 4
 
 
-def test_more_trials_than_fit_leave_nothing_behind(folder: Path, launch: Callable[..., Any]) -> None:
+def test_more_trials_than_fit_leave_nothing_behind(
+    folder: Path, launch: Callable[..., Any]
+) -> None:
     command = launch("tune", "study.py", "resources.gpus=0", "--concurrent", "1000")
     assert command.end() == 3
     said = command.errors.read_text()

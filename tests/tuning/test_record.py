@@ -96,6 +96,7 @@ def test_the_front(tmp_path: Path) -> None:
         trial(5, 1.0, 1, status="pruned"),
     )
     assert [each.number for each in found.best()] == [0, 2, 3]
+    assert [each.number for each in found.front(among=(0,))] == [0]
 
 
 def test_the_history_of_a_trial_ends_where_its_record_does(tmp_path: Path) -> None:
