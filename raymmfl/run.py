@@ -1,48 +1,32 @@
-"""A whole run: check, open, train the algorithm and its baselines, write the result.
+"""A whole run: open, train the algorithm and its baselines, write the result.
 
 This is the one place where the floors meet; the rounds themselves are in `rounds.py`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from raymmfl import configfile as configuration
-from raymmfl import environment, figures, heatmaps, history
+from raymmfl import environment, history, results
 from raymmfl.algorithms import ALGORITHMS, Algorithm
-from raymmfl.archive.partition import (
-    Client,
-    chosen_sensors,
-    class_counts,
-    divide,
-    partition,
-    pooled,
-)
+from raymmfl.archive.partition import divide
 from raymmfl.archive.store import Archive
 from raymmfl.checkpoint import Checkpoints
 from raymmfl.config import Config, ResourcesConfig, TrackingConfig
-from raymmfl.errors import CheckpointError, ConfigError, PartitionError
-from raymmfl.evaluate_pixels import class_pixels
-from raymmfl.federation.plan import Plan
-from raymmfl.federation.setting import Setting
+from raymmfl.errors import CheckpointError
 from raymmfl.files import sha256, sole_owner, write_whole
-from raymmfl.mirroring import FILES, look, open_mirror
-from raymmfl.models.export import SceneClassifier
-from raymmfl.report import comparison_table, partition_table
-from raymmfl.rounds import Say, Steer, Training, final_arrays, say_nothing, train
-from raymmfl.runtime.worker import all_sensors, make_model, make_plan
-from raymmfl.scoring import Metrics, Runtime, Split, score_guess
-from raymmfl.tasks import TASKS, task_of
-from raymmfl.tracking import NullMirror, check_uri
+from raymmfl.mirroring import FILES, open_mirror
+from raymmfl.opening import opened, setting_of, splits_of
+from raymmfl.report import partition_table
+from raymmfl.rounds import Say, Steer, say_nothing, train
+from raymmfl.scoring import Metrics, Runtime
+from raymmfl.tasks import TASKS
+from raymmfl.tracking import NullMirror
 
 
 def run(
@@ -78,7 +62,7 @@ def run(
         )
     chosen = algorithm or ALGORITHMS[config.algorithm]
     with (
-        _opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
+        opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
         _owned(out, fresh=True),
     ):
         say(f"run folder: {out}")
@@ -133,7 +117,7 @@ def resume(
     warnings = environment.changes(before, environment.describe(config.resources.threads))
     with (
         _owned(out, fresh=False),
-        _opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
+        opened(config, [chosen, *_baselines(config)], address, say, steer) as (archive, runtime),
     ):
         if _digest(config) != before.get("config"):
             raise CheckpointError(
@@ -207,93 +191,6 @@ def _baselines(config: Config) -> list[Algorithm]:
     return [ALGORITHMS[name] for name in config.baselines]
 
 
-@contextmanager
-def _opened(
-    config: Config,
-    algorithms: Sequence[Algorithm],
-    address: str | None,
-    say: Say,
-    steer: Steer | None,
-) -> Iterator[tuple[Archive, Runtime]]:
-    """The archive and a runtime, with everything checked that can be before work begins."""
-    if config.tracking.mlflow:
-        check_uri(config.tracking.uri)
-    archive = Archive.open(config.archive.path, config.archive.coarsest_m)
-    _check_masks(config, archive)
-    clients = partition(archive, config.clients, config.seed)
-    for algorithm in algorithms:
-        _check_pairs(archive, clients, algorithm)
-        _setting(config, algorithm, archive)  # builds the model, which may refuse its settings
-    unit = TASKS[config.task].unit
-    for name in ("train", *_splits(steer)):
-        if not Split(archive, config, name).counts.any():
-            raise PartitionError(
-                f"the {name} split of {archive.path} has no labelled {unit} of the chosen "
-                f"regions, seasons and sensors; choose others (clients.regions, clients.seasons), "
-                f"or pack more scenes"
-            )
-    if config.resources.runtime == "ray":
-        say("starting Ray and its client actors")
-    runtime = _runtime(config, archive, ceil(config.clients.fraction * len(clients)), address)
-    try:
-        yield archive, runtime
-    finally:
-        runtime.close()
-
-
-def _runtime(config: Config, archive: Archive, cohort: int, address: str | None) -> Runtime:
-    if config.resources.runtime == "serial":
-        from raymmfl.runtime.serial import SerialRuntime
-
-        return SerialRuntime(str(archive.path), config.resources.threads)
-    from raymmfl.runtime.actors import RayRuntime  # a serial run does not need Ray at all
-
-    return RayRuntime(str(archive.path), config.resources, cohort, address)
-
-
-def _check_masks(config: Config, archive: Archive) -> None:
-    if config.task != "pixels":
-        return
-    if archive.mask is None:
-        raise ConfigError(
-            f"task: pixels needs pixel labels, but the archive {archive.path} has none; choose "
-            f"task: scenes, or pack an archive that has them"
-        )
-    for sensor in chosen_sensors(archive, config.clients):
-        size = archive.sensors[sensor].size
-        if size != archive.mask.size:
-            raise ConfigError(
-                f"task: pixels: {sensor} has {size} pixels per side, the pixel labels of "
-                f"{archive.path} have {archive.mask.size}; leave the sensor out by clients.sensors"
-            )
-
-
-def _check_pairs(archive: Archive, clients: Sequence[Client], algorithm: Algorithm) -> None:
-    if not algorithm.mim:
-        return
-    sensors_of_scene = np.zeros(len(archive.targets), np.int64)
-    for sensor in archive.sensors:
-        held = np.zeros(len(archive.targets), bool)
-        for client in clients:
-            if sensor in client.sensors:
-                held[client.rows[archive.present(sensor)[client.rows]]] = True
-        sensors_of_scene += held
-    if not (sensors_of_scene > 1).any():
-        raise PartitionError(
-            f"{algorithm.name} links images of one scene from two sensors, but no training scene "
-            f"is held with two sensors; choose an algorithm without +mim, or clients that share "
-            f"scenes"
-        )
-
-
-def _setting(config: Config, algorithm: Algorithm, archive: Archive) -> Setting:
-    clients: Sequence[Client] = partition(archive, config.clients, config.seed)
-    if algorithm.pooled:
-        clients = [pooled(clients)]
-    draft = Setting(config, algorithm, Plan(()), tuple(clients), len(archive.targets))
-    return replace(draft, plan=make_plan(archive, draft))
-
-
 def _all(
     config: Config,
     algorithm: Algorithm,
@@ -305,11 +202,11 @@ def _all(
     steer: Steer | None,
 ) -> Path:
     """Train the algorithm and then its baselines, and write the result of them all."""
-    setting = _setting(config, algorithm, archive)
-    counts = _class_counts(config, archive, setting.clients)
+    setting = setting_of(config, algorithm, archive)
+    counts = results.count_classes(config, archive, setting.clients)
     warnings = [
         *divide(archive, config.clients, config.seed).warnings,
-        *_empty_classes(archive, config, counts, _splits(steer)),
+        *results.empty_classes(archive, config, counts, splits_of(steer)),
         *warnings,
     ]
     ids = [client.client_id for client in setting.clients]
@@ -320,23 +217,25 @@ def _all(
     try:
         training = train(setting, archive, runtime, out, tracker, say, warnings, steer)
         if steer is not None:
-            history.write_json(out / "result.json", _trial_result(setting, archive, training))
+            history.write_json(
+                out / "result.json", results.trial_result(setting, archive, training)
+            )
             tracker.finish("FINISHED")
             return out
         baselines = _train_baselines(config, archive, runtime, out, tracker, say)
-        result = _result(setting, archive, training, baselines)
+        result = results.result_of(setting, archive, training, baselines)
         history.write_json(out / "result.json", result)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"stopped; `raymmfl resume {out}` continues after the last whole round")
         raise
     try:
-        _draw(setting, archive, result, counts, out)
+        results.draw(setting, archive, result, counts, out)
     except Exception as error:  # a picture that cannot be drawn must not cost the result
         say(f"warning: the figures were not drawn: {type(error).__name__}: {error}")
     files = [out / name for name in FILES]
-    tracker.finish("FINISHED", result, files, _final_model(setting, archive, training))
-    _ending(tracker, result, out, say)
+    tracker.finish("FINISHED", result, files, results.final_model(setting, archive, training))
+    results.ending(tracker, result, out, say)
     return out
 
 
@@ -349,13 +248,13 @@ def _train_baselines(
         folder = out / "baselines" / baseline.name
         folder.mkdir(parents=True, exist_ok=True)
         child = _mirror(config, baseline, archive, folder, tracker.run_id)
-        setting = _setting(config, baseline, archive)
+        setting = setting_of(config, baseline, archive)
         try:
             training = train(setting, archive, runtime, folder, child, say, [])
         except BaseException as error:
             child.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        result = _result(setting, archive, training, {})
+        result = results.result_of(setting, archive, training, {})
         history.write_json(folder / "result.json", result)
         child.finish("FINISHED", result, [folder / "result.json"])
         found[baseline.name] = training.metrics
@@ -370,147 +269,3 @@ def _mirror(
     return open_mirror(
         config, algorithm.name, archive, folder, place=place, role=role, parent=parent
     )
-
-
-def _splits(steer: Steer | None) -> tuple[str, ...]:
-    """The splits a run scores; a search must not see the test split."""
-    return ("val", "test") if steer is None else ("val",)
-
-
-def _class_counts(
-    config: Config, archive: Archive, clients: Sequence[Client]
-) -> NDArray[np.int64]:
-    """Training scenes, or their labelled pixels, per client and class, (clients, K)."""
-    if config.task == "scenes":
-        return class_counts(archive, clients)
-    return np.stack([class_pixels(archive, client.rows).sum(axis=0) for client in clients])
-
-
-def _empty_classes(
-    archive: Archive, config: Config, counts: NDArray[np.int64], splits: Sequence[str]
-) -> list[str]:
-    empty = [
-        name for name, count in zip(archive.labels, counts.sum(axis=0), strict=True) if not count
-    ]
-    found = {"train": empty}
-    found |= {name: Split(archive, config, name).absent for name in splits}
-    unit = TASKS[config.task].unit
-    return [
-        f"no {unit} of the {split} split has the class{'es' if len(names) > 1 else ''} "
-        f"{', '.join(names)}"
-        for split, names in found.items()
-        if names
-    ]
-
-
-def _result(
-    setting: Setting, archive: Archive, training: Training, baselines: dict[str, Metrics]
-) -> dict[str, Any]:
-    config = setting.config
-    splits = {name: Split(archive, config, name) for name in ("val", "test")}
-    guess = score_guess(archive, setting, splits["test"], splits["val"])
-    return {
-        "name": config.name,
-        "task": config.task,
-        "algorithm": setting.algorithm.name,
-        "seed": config.seed,
-        "rounds": config.rounds,
-        "synthetic": archive.synthetic,
-        "archive": {"name": archive.path.name, "sha256": archive.digest},
-        "clients": [client.client_id for client in setting.clients],
-        "sensors": list(splits["test"].sensors),
-        "labels": list(archive.labels),
-        "scenes": {name: len(split.rows) for name, split in splits.items()},
-        "absent_classes": {name: split.absent for name, split in splits.items()},
-        "metrics": training.metrics,
-        "thresholds": training.thresholds,
-        "confusion": {place: found.tolist() for place, found in training.confusion.items()},
-        "baselines": {**baselines, "guess": guess},
-        "bytes": training.bytes,
-        "flops": training.flops,
-        "model_sha256": training.model_sha256,
-    }
-
-
-def _trial_result(setting: Setting, archive: Archive, training: Training) -> dict[str, Any]:
-    """What a trial of a search leaves: the validation scores of its last round."""
-    return {
-        "name": setting.config.name,
-        "algorithm": setting.algorithm.name,
-        "seed": setting.config.seed,
-        "rounds": setting.config.rounds,
-        "synthetic": archive.synthetic,
-        "archive": {"name": archive.path.name, "sha256": archive.digest},
-        "metrics": training.metrics,
-        "bytes": training.bytes,
-        "flops": training.flops,
-        "model_sha256": training.model_sha256,
-    }
-
-
-def _draw(
-    setting: Setting,
-    archive: Archive,
-    result: dict[str, Any],
-    counts: NDArray[np.int64],
-    out: Path,
-) -> None:
-    config = setting.config
-    folder = out / "figures"
-    folder.mkdir(exist_ok=True)
-    lines = history.read(out / "history.jsonl")
-    ids = [client.client_id for client in setting.clients]
-    title = figures.describe(result)
-    figures.learning_curves(lines, folder / "learning_curves.png", title, config.task)
-    figures.class_f1(result, folder / "class_f1.png")
-    figures.comparison(result, folder / "comparison.png")
-    unit = TASKS[config.task].unit
-    heatmaps.partition(ids, archive.labels, counts.tolist(), folder / "clients.png", title, unit)
-    if result["confusion"]:
-        heatmaps.confusion(result, folder / "confusion.png")
-    figures.bytes_exchanged(lines, folder / "bytes.png", title)
-
-
-def _final_model(
-    setting: Setting, archive: Archive, training: Training
-) -> Callable[[], tuple[Any, NDArray[np.float32]]] | None:
-    """What MLflow stores with a signature; None where there is no one global model."""
-    sensors = all_sensors(archive, setting)
-    sizes = {archive.sensors[sensor].size for sensor in sensors}
-    if not setting.algorithm.shares or len(sizes) > 1:
-        return None
-
-    def make() -> tuple[Any, NDArray[np.float32]]:
-        described = {sensor: archive.sensors[sensor] for sensor in sensors}
-        net = make_model(archive, setting, sensors)
-        arrays = final_arrays(setting, training.state)
-        net.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()})
-        module = SceneClassifier(
-            net,
-            {sensor: each.bands for sensor, each in described.items()},
-            {sensor: each.mean for sensor, each in described.items()},
-            {sensor: each.std for sensor, each in described.items()},
-        )
-        size = sizes.pop()
-        bands = sum(len(each.bands) for each in described.values())
-        return module.eval(), np.zeros((2, bands, size, size), np.float32)
-
-    return make
-
-
-def _ending(tracker: NullMirror, result: dict[str, Any], out: Path, say: Say) -> None:
-    say(comparison_table(result))
-    leading = task_of(result).headline[0]
-    fused = result["metrics"].get(f"test/global/all/{leading.key}")
-    guess = result["baselines"]["guess"][f"test/all/{leading.key}"]
-    if fused is not None and fused < guess:
-        say(
-            f"warning: the global {leading.short} of {fused:.3f} lies below the no-image guess of "
-            f"{guess:.3f}"
-        )
-    say(f"run folder: {out}  (figures in {out / 'figures'})")
-    if tracker.warning:
-        say(f"warning: {tracker.warning}")
-    where = look(tracker, result)
-    if where:
-        say(where)

@@ -33,7 +33,7 @@ def pixels(tiny: Make) -> Make:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures have their own tests and take most of a tiny run's time."""
-    monkeypatch.setattr("raymmfl.run._draw", lambda *_: None)
+    monkeypatch.setattr("raymmfl.results.draw", lambda *_: None)
 
 
 @pytest.mark.ray

@@ -50,7 +50,7 @@ def configure(archive: Archive) -> Configure:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures have their own tests and take most of a tiny run's time."""
-    monkeypatch.setattr("raymmfl.run._draw", lambda *_: None)
+    monkeypatch.setattr("raymmfl.results.draw", lambda *_: None)
 
 
 def digest(out: Path) -> str:
@@ -371,7 +371,7 @@ def test_figures_that_cannot_be_drawn_do_not_cost_the_result(
     def draw(*_: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("raymmfl.run._draw", draw)
+    monkeypatch.setattr("raymmfl.results.draw", draw)
     said: list[str] = []
     out = run(configure(rounds=1), tmp_path / "out", say=said.append)
     assert (out / "result.json").is_file()

@@ -18,7 +18,8 @@ from raymmfl.archive.store import Archive
 from raymmfl.config import Config
 from raymmfl.errors import ResourceError, RunError
 from raymmfl.federation.server import broadcast, tasks
-from raymmfl.run import _setting, run
+from raymmfl.opening import setting_of
+from raymmfl.run import run
 from raymmfl.runtime import actors
 from raymmfl.runtime.actors import ClientActor, RayRuntime, ServerActor
 
@@ -32,7 +33,7 @@ CULPRIT = "Finland/S1"
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these runs, and says nothing about where they ran."""
-    monkeypatch.setattr("raymmfl.run._draw", lambda *_: None)
+    monkeypatch.setattr("raymmfl.results.draw", lambda *_: None)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -258,7 +259,7 @@ def test_actors_that_die_at_once(
     runtime = RayRuntime(str(archive.path), config.resources, 4)
     try:
         with pytest.raises(RunError, match="die as soon as they start") as caught:
-            runtime.prepare(_setting(config, actors_algorithm(config), archive), None)
+            runtime.prepare(setting_of(config, actors_algorithm(config), archive), None)
         assert "no driver for the card" in "".join(caught.value.__notes__)
     finally:
         runtime.close()
@@ -295,7 +296,7 @@ def actors_algorithm(config: Config) -> Any:
 def test_what_the_actors_are_and_what_leaves_them(tiny: Make, archive: Archive) -> None:
     """Auto fits the cluster; the server needs no torch; a client returns what is declared."""
     config = tiny(resources={"cpus": 2})
-    setting = _setting(config, actors_algorithm(config), archive)
+    setting = setting_of(config, actors_algorithm(config), archive)
     runtime = RayRuntime(str(archive.path), config.resources, len(setting.clients))
     try:
         assert runtime.workers == len(runtime.handles) == 2
