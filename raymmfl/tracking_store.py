@@ -132,10 +132,10 @@ class Store:
         self._log_metrics({**first, **values, MARKER: float(number)}, number)
 
     def log_result(self, result: Mapping[str, Any]) -> None:
-        """Log the final numbers that the run lacks, at its last round."""
+        """Log the final numbers that the run lacks or that have changed, at its last round."""
         known = self._client.get_run(self.run_id).data.metrics
         values = final_metrics(result)
-        left = {key: value for key, value in values.items() if metric_key(key) not in known}
+        left = {key: value for key, value in values.items() if known.get(metric_key(key)) != value}
         self._log_metrics(left, int(result.get("rounds", 0)))
         for key in ("model_sha256", "synthetic"):
             if key in result:

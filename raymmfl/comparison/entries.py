@@ -186,7 +186,7 @@ def _study(folder: Path, metric: str | None) -> Comparison:
     if chosen in ("mb", "flops"):
         raise ConfigError(f"--metric {chosen}: order by a score, such as {first}")
     _check(entries, chosen)
-    confirm = folder / "confirm.json"
+    confirm = folder / record.CONFIRM_FILE
     return Comparison(
         f"study {folder.name}", entries, chosen, more, found,
         _json(confirm) if confirm.is_file() else None,

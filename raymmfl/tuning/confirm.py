@@ -22,13 +22,12 @@ from raymmfl.files import write_whole
 from raymmfl.rounds import Say
 from raymmfl.tuning.interval import t_interval
 from raymmfl.tuning.launch import Machine, launch
-from raymmfl.tuning.record import Recorded, Trial
+from raymmfl.tuning.record import CONFIRM_FILE, Recorded, Trial
 from raymmfl.tuning.study import TOTALS, sign
 from raymmfl.tuning.tables import in_words
 from raymmfl.tuning.trial import Job, plain_config
 
 LEVEL = 0.95
-CONFIRM_FILE = "confirm.json"
 
 
 @dataclass(frozen=True)

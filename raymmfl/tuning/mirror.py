@@ -19,11 +19,13 @@ from raymmfl.errors import ConfigError
 from raymmfl.mirroring import FILES, open_mirror
 from raymmfl.tracking import Mirror, NullMirror, Status
 from raymmfl.tuning import record
-from raymmfl.tuning.record import Recorded, Trial
+from raymmfl.tuning.record import CONFIRM_FILE, Recorded, Trial
+from raymmfl.tuning.tables import in_words
 
 CLOSED: dict[str, Status] = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-STUDY_FILES = ("study.json", "study.py", "trials.jsonl", "best.yaml", "confirm.json")
+STUDY_FILES = ("study.json", "study.py", "trials.jsonl", "best.yaml", CONFIRM_FILE)
 BEST = ".best"  # notes in a run folder that MLflow holds its model
+NOTE = "mlflow.note.content"  # what MLflow shows as a run's description
 AT_ONCE = 4  # children closed at a time
 
 
@@ -128,7 +130,8 @@ class StudyMirror:
             for closing in self._closing:
                 closing.join()
         artifacts = [self.folder / name for name in STUDY_FILES]
-        self.parent.finish(status, artifacts=artifacts)
+        result, description = _outcome(self.folder)
+        self.parent.finish(status, result, artifacts, tags={NOTE: description})
         left = len(missing())
         if self.parent.warning or left:
             what = f"{left} runs of the study are" if left else "the study's own run is"
@@ -170,14 +173,14 @@ def child_of(recorded: Recorded, trial: Trial, base: Config) -> Run:
         base: the study's, with its ``tracking``.
     """
     tags = {"trial": str(trial.number), "origin": trial.origin, "trial_status": trial.status}
+    tags[NOTE] = in_words(trial.settings)
     if trial.status == "pruned":
         tags["pruned_after_round"] = str(trial.round)
     if trial.reason:
         tags["reason"] = trial.reason
-    try:
-        config = configfile.change(base, trial.settings, trial.name)
-    except ConfigError:  # why the trial failed
-        config = base
+    config = base.model_copy(update={"baselines": ()})
+    with contextlib.suppress(ConfigError):  # why the trial failed
+        config = configfile.change(config, trial.settings, trial.name)
     return Run(recorded.path(trial), config, "trial", tags)
 
 
@@ -217,6 +220,33 @@ def closed_as(folder: Path) -> str | None:
         status = json.loads((folder / "mlflow.json").read_text(encoding="utf-8")).get("status")
         return None if status == "RUNNING" else str(status)
     return None
+
+
+def _outcome(folder: Path) -> tuple[dict[str, Any], str]:
+    """What came out of a study so far: numbers, and a description."""
+    recorded = record.read(folder)
+    statuses: list[str] = [trial.status for trial in recorded.trials]
+    done, whole = recorded.rounds()
+    numbers: dict[str, Any] = {
+        **{f"trials/{each}": float(statuses.count(each)) for each in CLOSED},
+        "rounds/run": float(done),
+        "rounds/whole": float(whole),
+    }
+    text = [recorded.story()]
+    ranked = recorded.ranked()
+    if ranked:
+        best = zip(recorded.objectives, ranked[0].values, strict=True)
+        numbers |= {f"best/{name}": value for name, value in best}
+        text.append(
+            f"Best on validation: trial {ranked[0].number}, {in_words(ranked[0].settings)}"
+        )
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / CONFIRM_FILE).read_text(encoding="utf-8"))
+        numbers[f"confirmed/{found['metric']}"] = found["settings"][0]["mean"]
+        text.append(found["verdict"])
+    return {"metrics": numbers, "rounds": len(statuses) - statuses.count("running")}, "\n\n".join(
+        text
+    )
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from raymmfl.errors import CheckpointError
 Status = Literal["running", "finished", "pruned", "failed"]
 STUDY_FILE = "study.json"
 TRIALS_FILE = "trials.jsonl"
+CONFIRM_FILE = "confirm.json"
 _FORMAT = 1
 
 

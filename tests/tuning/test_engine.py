@@ -47,9 +47,12 @@ def stored(store: Path) -> dict[str, dict[str, Any]]:
             params = dict(base.execute("SELECT key, value FROM params WHERE run_uuid = ?", [run]))
             query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'round' ORDER BY step"
             steps = [step for (step,) in base.execute(query, [run])]
+            last = "SELECT key, value FROM latest_metrics WHERE run_uuid = ?"
+            metrics = dict(base.execute(last, [run]))
             assert tags["run_folder"] not in found, "one run per folder"
             found[tags["run_folder"]] = {
-                "id": run, "status": status, "tags": tags, "params": params, "rounds": steps
+                "id": run, "status": status, "tags": tags, "params": params, "rounds": steps,
+                "metrics": metrics,
             }  # fmt: skip
     return found
 
@@ -85,6 +88,12 @@ def test_a_study_from_end_to_end(
     runs = stored(store)
     parent = runs.pop("study")
     assert (parent["status"], parent["tags"]["role"]) == ("FINISHED", "study")
+    assert parent["tags"]["mlflow.note.content"].startswith("3 trials: 3 finished; 6 of 6 rounds")
+    best_score = found.ranked()[0].values[0]
+    assert parent["metrics"] == {
+        "trials/finished": 3, "trials/pruned": 0, "trials/failed": 0,
+        "rounds/run": 6, "rounds/whole": 6, f"best/{SCORE}": best_score,
+    }  # fmt: skip
     assert {run["status"] for run in runs.values()} == {"FINISHED"}
     assert {run["tags"]["mlflow.parentRunId"] for run in runs.values()} == {parent["id"]}
     trials = {name: run for name, run in runs.items() if run["tags"]["role"] == "trial"}
@@ -92,6 +101,7 @@ def test_a_study_from_end_to_end(
     assert all(run["rounds"] == [1, 2] for run in runs.values())
     for trial in found.trials:
         params = trials[f"study/{trial.name}"]["params"]
+        assert params["baselines"] == "[]", "a trial trains no baselines"
         assert {key: params[key] for key in trial.settings} == {
             key: str(value) for key, value in trial.settings.items()
         }
