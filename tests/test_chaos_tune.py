@@ -18,6 +18,7 @@ from raymmfl.config import Config
 from raymmfl.configfile import dump
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Recorded
+from tests import servers
 
 pytestmark = pytest.mark.chaos
 
@@ -64,13 +65,13 @@ class Undisturbed:
     rounds: dict[str, list[int]]
 
 
-def prepare(tiny: Make, folder: Path, store: Path) -> None:
+def prepare(tiny: Make, folder: Path, uri: str) -> None:
     """A study and its base in a folder."""
     config = tiny(
         rounds=5,
         algorithm="mf+mim",
         resources={"actors": 1, "cpus": 0.5},
-        tracking={"mlflow": True, "uri": f"sqlite:///{store}"},
+        tracking={"mlflow": True, "uri": uri},
     )
     (folder / "base.yaml").write_text(dump(config))
     (folder / "study.py").write_text(STUDY)
@@ -94,7 +95,7 @@ def undisturbed(
     import sys
 
     folder = tmp_path_factory.mktemp("undisturbed")
-    prepare(tiny, folder, folder / "mlflow.db")
+    prepare(tiny, folder, f"sqlite:///{folder / 'mlflow.db'}")
     done = subprocess.run(
         [sys.executable, "study.py", "--out", "study"],
         cwd=folder,
@@ -157,7 +158,7 @@ def test_study_killed(
     tmp_path: Path,
     store: Path,
 ) -> None:
-    prepare(tiny, tmp_path, store)
+    prepare(tiny, tmp_path, f"sqlite:///{store}")
     text, delay_s = MOMENTS[moment]
     seeded = random.Random(moment)
     command = launch("tune", "study.py", "--out", "study")
@@ -181,7 +182,7 @@ def test_interrupted_by_hand(
     tmp_path: Path,
     store: Path,
 ) -> None:
-    prepare(tiny, tmp_path, store)
+    prepare(tiny, tmp_path, f"sqlite:///{store}")
     command = launch("tune", "study.py", "--out", "study")
     command.until("trial 2/4 begins")
     assert command.stop(signal.SIGINT, group=True) == 130
@@ -202,7 +203,7 @@ def test_clients_killed_and_the_store_locked(
     tmp_path: Path,
     store: Path,
 ) -> None:
-    prepare(tiny, tmp_path, store)
+    prepare(tiny, tmp_path, f"sqlite:///{store}")
     command = launch("tune", "study.py", "--out", "study")
     command.until("trial 0/4 finished")
 
@@ -233,6 +234,33 @@ def test_clients_killed_and_the_store_locked(
         for line in history.read(path)
     ]
     assert sum(line["clients"]["restarts"] for line in lines) == 1
+
+
+def test_the_mlflow_server_killed_in_the_middle(
+    undisturbed: Undisturbed,
+    tiny: Make,
+    digests: Digests,
+    launch: Launch,
+    tmp_path: Path,
+    store: Path,
+) -> None:
+    port = servers.free_port()
+    place = f"--backend-store-uri sqlite:///{store} --artifacts-destination {tmp_path / 'files'}"
+    arguments = ["server", *place.split(), "--workers", "1"]
+    server = servers.begin(arguments, port, tmp_path / "server.txt")
+    prepare(tiny, tmp_path, f"http://127.0.0.1:{port}")
+    command = launch("tune", "study.py", "--out", "study")
+    command.until("trial 1/4 begins")
+    servers.end(server, kill=True)
+    assert command.end() == 0, command.errors.read_text()
+    (warning,) = [line for line in command.lines if line.startswith("warning: ")]
+    assert "`raymmfl sync study` adds them later" in warning
+    assert (tmp_path / "study" / "trials.jsonl").read_bytes() == undisturbed.trials
+    server = servers.begin(arguments, port, tmp_path / "server.txt")
+    again = launch("sync", "study")
+    assert again.end() == 0, again.errors.read_text()
+    servers.end(server)
+    check_whole(tmp_path, store, undisturbed, digests)
 
 
 def title(process: psutil.Process) -> str:

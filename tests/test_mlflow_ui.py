@@ -1,20 +1,12 @@
 """Tests of MLflow's web interface in a browser: the printed command and links show the runs."""
 
-import os
 import re
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from raymmfl.archive.store import Archive
@@ -23,9 +15,9 @@ from raymmfl.run import run
 from raymmfl.tuning import record
 from raymmfl.tuning.links import look
 from raymmfl.tuning.mirror import StudyMirror, missing
+from tests import servers
 from tests.tuning.by_hand import SCORE, drive, make_study
 
-PATIENCE_S = 240.0  # a server of several processes, on a machine that may have other work
 ATTEMPTS = 4  # a busy machine may not have drawn the page when the browser's own time is over
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -66,6 +58,7 @@ def said(
     facts = {
         "name": study.name, "objectives": dict(study.objectives), "trials": study.trials,
         "stopping": None, "seed": 0, "space": {}, "versions": {"optuna": "?"},
+        "base": {"rounds": 6},
     }  # fmt: skip
     (folder / "sweep").mkdir()
     record.write_facts(folder / "sweep", facts)
@@ -79,51 +72,12 @@ def said(
 @pytest.fixture(scope="module")
 def port(said: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of a server started by the printed command, but for the port; it ends with all it began."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        number = int(listener.getsockname()[1])
     (command,) = set(re.findall(r"^mlflow ui .*$", "\n".join(said.values()), re.MULTILINE))
-    program, *arguments = shlex.split(command)
+    number = servers.free_port()
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [Path(sys.executable).with_name(program), *arguments, "--port", str(number)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            # its job runners serve language models; seven processes less
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            start_new_session=True,
-        )
-    try:
-        until = time.monotonic() + PATIENCE_S
-        while not answers(number):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < until, f"no answer: {log.read_text()}"
-            time.sleep(0.5)
-        yield number
-    finally:
-        end_group(server)
-
-
-def answers(number: int) -> bool:
-    address = f"http://127.0.0.1:{number}/health"
-    with suppress(OSError), urllib.request.urlopen(address, timeout=5) as reply:
-        return bool(reply.status == 200)
-    return False
-
-
-def end_group(server: subprocess.Popen[bytes]) -> None:
-    """End a server and every process that it began."""
-    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, number)
-        _, alive = psutil.wait_procs(family, timeout=20)
-        if not alive:
-            break
-    server.wait(timeout=20)
-    assert not alive, f"left behind: {alive}"
+    server = servers.begin(shlex.split(command)[1:], number, log)
+    yield number
+    servers.end(server)
 
 
 @pytest.fixture
@@ -142,7 +96,7 @@ def page(browser: str, port: int, tmp_path: Path) -> Callable[..., str]:
                 ],
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE_S,
+                timeout=servers.PATIENCE_S,
                 check=False,
             )  # fmt: skip
             found = done.stdout
@@ -183,6 +137,7 @@ def test_the_study_lists_its_trials(said: dict[str, str], page: Callable[..., st
     page(
         link(said["study"], "the study in MLflow"),
         "study sweep",
+        "rounds were run",
         *(f"trial_000{number} " for number in range(9)),
     )
 
