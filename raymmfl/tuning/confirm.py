@@ -92,12 +92,15 @@ def confirm(
     ]
     say(f"confirming {len(chosen)} settings with {seeds} seeds each on the test split")
     failed: dict[Path, str] = {}
+    ended: set[Path] = set()
 
     def heard(config: dict[str, Any], result: dict[str, Any]) -> None:
         folder = jobs[config["job"]].folder
         if "failed" in result:
             failed[folder] = result["failed"]
-        say(f"confirm {folder.name} {'failed' if 'failed' in result else 'ended'}")
+        ended.add(folder)
+        how = "failed" if "failed" in result else "ended"
+        say(f"confirm {folder.name} {how}  ({len(ended)} of {len(jobs)})")
 
     launch(
         lambda config: jobs[config["job"]],

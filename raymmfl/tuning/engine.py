@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ from raymmfl.tuning.search import Halving, Search
 from raymmfl.tuning.space import Checked, check_space
 from raymmfl.tuning.study import Study
 from raymmfl.tuning.trial import Job, plain_config
+
+SILENT_S = 60.0  # after which a round is worth a line
 
 
 def search(
@@ -121,7 +124,9 @@ class _Searching:
         say: Say,
     ) -> None:
         self.study, self.base, self.archive = study, base, archive
-        self.recorded, self.say = recorded, say
+        self.recorded = recorded
+        self.begun = self.spoken = time.monotonic()
+        self.tell = say
         self.trials = {trial.number: trial for trial in recorded.trials}
         self.search = Search(study, checked.points, recorded.folder, self.listen)
         self.search.replay(recorded)
@@ -135,12 +140,13 @@ class _Searching:
         self, machine: Machine, resources: list[dict[str, float]], seeds: int, top: int
     ) -> None:
         """Run what is left of the study, and close its copy in MLflow however that ends."""
-        left = self.study.trials - sum(t.status != "running" for t in self.trials.values())
+        self.left = self.study.trials - sum(t.status != "running" for t in self.trials.values())
+        self.ended = 0
         self.mirror = StudyMirror(self.recorded, self.base, self.archive)
         status: Status = "FAILED"
         try:
-            if left > 0:
-                self._launch(left, machine, resources)
+            if self.left > 0:
+                self._launch(machine, resources)
             final = record.read(self.recorded.folder)
             self.say(tables.ending(final))
             if final.trials and all(trial.status == "failed" for trial in final.trials):
@@ -162,12 +168,21 @@ class _Searching:
         finally:
             self._close(status)
 
+    def say(self, line: str) -> None:
+        """Tell a person."""
+        self.spoken = time.monotonic()
+        self.tell(line)
+
     def listen(self, trial: Trial) -> None:
         """A trial begins or has ended."""
         self.trials[trial.number] = trial
-        self.say(tables.trial_line(self.recorded, trial, list(self.trials.values())))
+        line = tables.trial_line(self.recorded, trial, list(self.trials.values()))
         if trial.status == "running":
+            self.say(line)
             return
+        self.ended += 1
+        pace = (time.monotonic() - self.begun) / self.ended
+        self.say(f"{line}  left {tables.clock(pace * (self.left - self.ended))}")
         run = child_of(self.recorded, trial, self.base)
         if trial.status != "finished":  # never continued, never best: only its story is kept
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
@@ -175,11 +190,14 @@ class _Searching:
 
     def heard(self, config: dict[str, Any], result: dict[str, Any]) -> None:
         """A trial has finished a round."""
-        if "failed" not in result:
-            trial = self.trials[config["trial"]]
-            self.mirror.round(child_of(self.recorded, trial, self.base))
+        if "failed" in result:
+            return
+        trial = self.trials[config["trial"]]
+        self.mirror.round(child_of(self.recorded, trial, self.base))
+        if time.monotonic() - self.spoken > SILENT_S:
+            self.say(tables.round_line(self.recorded, trial, result["round"], result["rounds"]))
 
-    def _launch(self, left: int, machine: Machine, resources: list[dict[str, float]]) -> None:
+    def _launch(self, machine: Machine, resources: list[dict[str, float]]) -> None:
         folder, home = self.recorded.folder.absolute(), Path.cwd()
         plain, objectives = plain_config(self.base), tuple(self.study.objectives)
 
@@ -192,7 +210,7 @@ class _Searching:
             machine,
             resources,
             folder,
-            {"search_alg": self.search, "scheduler": self.halving, "num_samples": left},
+            {"search_alg": self.search, "scheduler": self.halving, "num_samples": self.left},
             self.heard,
         )
 

@@ -28,8 +28,7 @@ def heading(recorded: Recorded, clients: int, actors: int, concurrent: int) -> s
 
 def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str:
     """One line when a trial begins or has ended."""
-    last = recorded.facts["trials"] - 1
-    start = f"trial {trial.number:>{len(str(last))}}/{last}"
+    start = _start(recorded, trial)
     if trial.status == "running":
         return f"{start} begins  {in_words(trial.settings)}"
     if trial.status == "failed":
@@ -42,6 +41,17 @@ def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str
         return f"{start} finished  {scores}  (front: {len(shown.front())} trials)"
     best = shown.ranked()[0]
     return f"{start} finished  {scores}  (best: {best.values[0]:.4g}, trial {best.number})"
+
+
+def round_line(recorded: Recorded, trial: Trial, number: int, rounds: int) -> str:
+    """One line while a long trial runs."""
+    return f"{_start(recorded, trial)} has run {number} of {rounds} rounds"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def ending(recorded: Recorded) -> str:
@@ -74,6 +84,11 @@ def reasons(recorded: Recorded) -> str:
 def in_words(settings: Mapping[str, Any]) -> str:
     """Settings in one line."""
     return " ".join(f"{key}={_value(value)}" for key, value in settings.items()) or "(base)"
+
+
+def _start(recorded: Recorded, trial: Trial) -> str:
+    last = recorded.facts["trials"] - 1
+    return f"trial {trial.number:>{len(str(last))}}/{last}"
 
 
 def _value(value: Any) -> str:
