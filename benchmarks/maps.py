@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from raymmfl.archive.geotiff import environment, read_raster, write_raster
-from raymmfl.archive.mosaic import open_mosaic
-from raymmfl.archive.signatures import COVERS
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.rasters.geotiff import environment, read_raster, write_raster
+from raymmfl.archive.rasters.mosaic import open_mosaic
+from raymmfl.archive.synthetic.signatures import COVERS
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.learning.losses import pixel_loss
 from raymmfl.models.export import (
     MODEL_FILE,

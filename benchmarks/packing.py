@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 
 import raymmfl.runtime  # noqa: F401  (sets what Ray reads when it is imported)
 from benchmarks.processes import Processors, foreign
-from raymmfl.archive import geotiff
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.rasters import geotiff
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
 from raymmfl.archive.store import SCENES_FILE
-from raymmfl.archive.synthetic_bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
+from raymmfl.archive.synthetic.bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
 
 PROCESSES = 2
 AIM = 0.9

@@ -19,10 +19,10 @@ import optuna
 import psutil
 
 from raymmfl import configfile, environment
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.config import Config
 from raymmfl.run import run
 from raymmfl.runtime.cluster import connect

@@ -17,12 +17,12 @@ import pytest
 import torch
 
 import raymmfl.runtime  # noqa: F401  (sets what Ray reads when it is imported)
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.source import Format, Reading, Scene, SensorFormat, Unit
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.readers.source import Format, Reading, Scene, SensorFormat, Unit
 from raymmfl.archive.store import Archive, Column, mask_column
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.config import Config
 from raymmfl.configfile import parse
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from raymmfl.archive.source import Scene
+from raymmfl.archive.readers.source import Scene
 from raymmfl.archive.store import Archive, Column, Sensor
 from raymmfl.archive.summary import label_counts
 from raymmfl.archive_figures.draw import draw

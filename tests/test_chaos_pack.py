@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.synthetic_bigearthnet import synthesise_reben
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.synthetic.bigearthnet import synthesise_reben
 
 pytestmark = pytest.mark.chaos
 

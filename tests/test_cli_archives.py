@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raymmfl.archive.store import Archive
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.cli import _main as main
 
 

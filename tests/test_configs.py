@@ -7,11 +7,11 @@ import pytest
 from safetensors import safe_open
 
 from raymmfl import configfile, history
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.synthetic_bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
-from raymmfl.archive.synthetic_dynamicworld import synthesise_dynamicworld
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.synthetic.bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
+from raymmfl.archive.synthetic.dynamicworld import synthesise_dynamicworld
 from raymmfl.run import run
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -4,7 +4,7 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,26 @@ def test_imports_only_go_down_and_heavy_packages_keep_to_their_rooms(path: Path)
         return
     assert room_of(path) in FLOORS, "give the new room a floor in this test"
     assert wrong_imports(room_of(path), tree_of(path)) == []
+
+
+ARCHIVE = {"": 0, "rasters": 1, "readers": 2, "packing": 3, "synthetic": 3}
+
+
+def archive_room(parts: Sequence[str]) -> str:
+    """The room within the archive of a module given by its path or name from there."""
+    return parts[0] if len(parts) > 1 and parts[0] in ARCHIVE else ""
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if room_of(p) == "archive"], ids=lambda p: str(p.name)
+)
+def test_the_archives_rooms_import_only_those_before_them(path: Path) -> None:
+    room = archive_room(path.relative_to(PACKAGE / "archive").parts)
+    for name in imported(tree_of(path)):
+        if name.startswith("raymmfl.archive."):
+            other = archive_room(name.split(".")[2:])
+            assert other == room or ARCHIVE[other] < ARCHIVE[room], f"imports {name}"
+        assert not name.startswith("rasterio") or room in ("rasters", "synthetic")
 
 
 @pytest.mark.parametrize(

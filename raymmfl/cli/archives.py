@@ -63,10 +63,10 @@ def pack(
             is little to read).
         address: of an existing Ray cluster, whose nodes see SOURCE and the folder of --out.
     """
-    from raymmfl.archive.layouts import find_layout
-    from raymmfl.archive.options import Options
-    from raymmfl.archive.pack import pack as start
-    from raymmfl.archive.subset import Subset
+    from raymmfl.archive.packing.pack import pack as start
+    from raymmfl.archive.packing.subset import Subset
+    from raymmfl.archive.readers.layouts import find_layout
+    from raymmfl.archive.readers.options import Options
 
     options = Options(
         patch=patch, stride=stride, min_share=min_share, min_labelled=min_labelled, seed=seed,
@@ -108,9 +108,9 @@ def synth(
         size: synthetic: pixels per side of a tile, at 10 m; those of dynamicworld have 510.
         patches: in all; of a layout of patches.
     """
-    from raymmfl.archive.synthetic import synthesise
-    from raymmfl.archive.synthetic_bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
-    from raymmfl.archive.synthetic_dynamicworld import synthesise_dynamicworld
+    from raymmfl.archive.synthetic.bigearthnet import synthesise_bigearthnet_mm, synthesise_reben
+    from raymmfl.archive.synthetic.dynamicworld import synthesise_dynamicworld
+    from raymmfl.archive.synthetic.tiles import synthesise
 
     names = regions or None
     makers: dict[str, Callable[[], None]] = {
@@ -210,7 +210,7 @@ def verify(
 
 def _spread(workers: int | None, address: str | None) -> Any:
     """Without Ray if asked so, or if there is little to read and nothing was asked."""
-    from raymmfl.archive.spread import serial
+    from raymmfl.archive.packing.spread import serial
 
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers {workers}: 0 for no Ray, or a number of processes")

@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def bars() -> Iterator[Callable[[Any], None]]:
-    """Gives what is to be called with each :class:`raymmfl.archive.pack.Progress`.
+    """Gives what is to be called with each :class:`raymmfl.archive.packing.pack.Progress`.
 
     Where nobody looks on (no terminal), nothing is drawn.
     """

@@ -87,7 +87,7 @@ def _catalogue(source: Path, layout: str) -> "Scenes":
     Raises:
         ConfigError: for a layout without such a table.
     """
-    from raymmfl.archive.reben import catalogue
+    from raymmfl.archive.readers.reben import catalogue
 
     tables = {"reben": catalogue}
     if layout not in tables:

@@ -102,7 +102,7 @@ def _partitions() -> dict[str, str]:
 
 
 def _archives() -> dict[str, str]:
-    from raymmfl.archive.layouts import LAYOUTS
+    from raymmfl.archive.readers.layouts import LAYOUTS
 
     return {name: each.summary for name, each in LAYOUTS.items()}
 

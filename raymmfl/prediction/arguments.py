@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from raymmfl.archive.mosaic import count_bands
+from raymmfl.archive.rasters.mosaic import count_bands
 from raymmfl.errors import PredictionError
 
 

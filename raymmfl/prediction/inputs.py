@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raymmfl.archive.mosaic import Layer, Mosaic
+from raymmfl.archive.rasters.mosaic import Layer, Mosaic
 from raymmfl.errors import PredictionError
 from raymmfl.models.export import Description
 from raymmfl.prediction.windows import Box

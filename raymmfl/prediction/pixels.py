@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raymmfl.archive.mapfile import NODATA, MapWriter
-from raymmfl.archive.mosaic import Mosaic
+from raymmfl.archive.rasters.mapfile import NODATA, MapWriter
+from raymmfl.archive.rasters.mosaic import Mosaic
 from raymmfl.errors import PredictionError
 from raymmfl.models.multimodal import MultiModalNet
 from raymmfl.models.receptive import margin

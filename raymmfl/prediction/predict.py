@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from raymmfl import __version__
-from raymmfl.archive.mapfile import NODATA, names_file, read_small, write_map
-from raymmfl.archive.mosaic import Mosaic, open_mosaic
+from raymmfl.archive.rasters.mapfile import NODATA, names_file, read_small, write_map
+from raymmfl.archive.rasters.mosaic import Mosaic, open_mosaic
 from raymmfl.errors import PredictionError
 from raymmfl.models.export import Description, Trained, load
 from raymmfl.prediction import pixels, scenes

@@ -2,8 +2,8 @@
 
 import torch
 
-from raymmfl.archive.mapfile import NODATA, MapWriter
-from raymmfl.archive.mosaic import Mosaic
+from raymmfl.archive.rasters.mapfile import NODATA, MapWriter
+from raymmfl.archive.rasters.mosaic import Mosaic
 from raymmfl.errors import PredictionError
 from raymmfl.models.export import Description
 from raymmfl.models.multimodal import MultiModalNet

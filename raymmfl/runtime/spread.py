@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymmfl.archive.spread import Spread
+from raymmfl.archive.packing.spread import Spread
 from raymmfl.errors import RaymmflError, ResourceError, RunError
 from raymmfl.runtime.cluster import connect
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
 from raymmfl.archive.store import Archive
-from raymmfl.archive.synthetic import synthesise
-from raymmfl.archive.synthetic_dynamicworld import synthesise_dynamicworld
+from raymmfl.archive.synthetic.dynamicworld import synthesise_dynamicworld
+from raymmfl.archive.synthetic.tiles import synthesise
 
 PATCH = 16
 

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.source import Source, Unit
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.readers.source import Source, Unit
 from raymmfl.archive.store import MASK, Archive
-from raymmfl.archive.synthetic_bigearthnet import synthesise_reben
+from raymmfl.archive.synthetic.bigearthnet import synthesise_reben
 from raymmfl.archive.verify import verify, verify_source
 from raymmfl.errors import ArchiveError
 

@@ -17,7 +17,7 @@ from raymmfl.archive.partition import (
     partition,
     scenes,
 )
-from raymmfl.archive.reben import catalogue
+from raymmfl.archive.readers.reben import catalogue
 from raymmfl.config import ClientsConfig
 from raymmfl.configfile import parse
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from raymmfl.archive.source import Scene
+from raymmfl.archive.readers.source import Scene
 from raymmfl.archive.spectra import class_values, coarsen
 from raymmfl.archive.store import Archive, Column
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymmfl.archive.source import Scene
+from raymmfl.archive.readers.source import Scene
 from raymmfl.archive.store import Archive, Column
 from raymmfl.archive.summary import info, labelled_share
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from raymmfl.archive.nomenclature import LABELS
 from raymmfl.archive.partition import class_counts, partition
+from raymmfl.archive.readers.nomenclature import LABELS
 from raymmfl.archive.store import Archive
 from raymmfl.archive.tables import write_table
 from raymmfl.cli.clients import clients

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from raymmfl.archive.geotiff import environment, read_raster, write_raster
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.rasters.geotiff import environment, read_raster, write_raster
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.config import WhiteningConfig
 from raymmfl.models.export import (
     MODEL_FILE,

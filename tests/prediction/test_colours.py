@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from raymmfl.archive.nomenclature import LABELS as CORINE_19
-from raymmfl.archive.signatures import COVERS
+from raymmfl.archive.readers.nomenclature import LABELS as CORINE_19
+from raymmfl.archive.synthetic.signatures import COVERS
 from raymmfl.prediction.colours import Colour, colours
 
 DYNAMIC_WORLD = (

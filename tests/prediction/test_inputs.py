@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymmfl.archive.mosaic import open_mosaic
+from raymmfl.archive.rasters.mosaic import open_mosaic
 from raymmfl.models.export import Trained
 from raymmfl.prediction.inputs import Images, Inputs
 from raymmfl.prediction.windows import Box

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raymmfl.archive.geotiff import read_raster
-from raymmfl.archive.mosaic import open_mosaic
+from raymmfl.archive.rasters.geotiff import read_raster
+from raymmfl.archive.rasters.mosaic import open_mosaic
 from raymmfl.errors import PredictionError
 from raymmfl.models.export import Trained
 from raymmfl.models.multimodal import build

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from raymmfl.archive.geotiff import environment, read_raster, write_raster
-from raymmfl.archive.mapfile import write_map
-from raymmfl.archive.mosaic import open_mosaic
+from raymmfl.archive.rasters.geotiff import environment, read_raster, write_raster
+from raymmfl.archive.rasters.mapfile import write_map
+from raymmfl.archive.rasters.mosaic import open_mosaic
 from raymmfl.archive.store import Archive
 from raymmfl.errors import PredictionError
 from raymmfl.learning.batches import Images

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from raymmfl.archive.layouts import LAYOUTS
-from raymmfl.archive.options import Options
-from raymmfl.archive.pack import pack
-from raymmfl.archive.synthetic import synthesise
+from raymmfl.archive.packing.pack import pack
+from raymmfl.archive.readers.layouts import LAYOUTS
+from raymmfl.archive.readers.options import Options
+from raymmfl.archive.synthetic.tiles import synthesise
 from raymmfl.errors import ArchiveError, ResourceError, RunError
 from raymmfl.runtime.spread import over_ray
 

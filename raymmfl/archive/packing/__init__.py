@@ -1,0 +1,1 @@
+"""Packing: from a source to an archive, in shards, resumable."""

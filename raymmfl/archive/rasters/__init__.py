@@ -1,0 +1,1 @@
+"""GeoTIFFs: all that touches rasterio."""

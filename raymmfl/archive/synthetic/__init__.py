@@ -1,0 +1,1 @@
+"""Synthetic archives, written as real files in the layouts of real ones."""
