@@ -188,10 +188,18 @@ def verdict(found: Mapping[str, Any]) -> str:
         f"{data} data"
     )
     if ends[0] > 0:
-        return f"{setting} is better: {gain}; the gain survives"
-    if ends[1] < 0:
-        return f"{setting} is worse than the base: {gain}; keep the base"
-    return f"{setting} cannot be told from the base: {gain}; the gain does not survive"
+        told = f"{setting} is better: {gain}; the gain survives"
+    elif ends[1] < 0:
+        told = f"{setting} is worse than the base: {gain}; keep the base"
+    else:
+        told = f"{setting} cannot be told from the base: {gain}; the gain does not survive"
+    top = max(found["settings"], key=lambda row: way * row["mean"])
+    if top is not best:
+        told += (
+            f"; the best mean here, {top['mean']:.4f}, has trial {top['trial']} "
+            f"({in_words(top['settings'])})"
+        )
+    return told
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -81,6 +81,16 @@ def test_less_may_be_better(tmp_path: Path) -> None:
     assert "interval +0.0852 to +0.1348" in found["verdict"]
 
 
+def test_a_baseline_that_did_better_is_named(tmp_path: Path) -> None:
+    recorded = study(
+        tmp_path, trial(0, "base", 0.5), trial(1, "baseline", 0.4), trial(2, "search", 0.6)
+    )
+    scores = {0: [0.5, 0.5, 0.5], 1: [0.7, 0.8, 0.9], 2: [0.6, 0.6, 0.6]}
+    verdict = scored(recorded, 1, scores)["verdict"]
+    assert verdict.startswith("trial 2 (train.lr=0.003) is better")
+    assert verdict.endswith("the best mean here, 0.8000, has trial 1 (train.lr=0.002)")
+
+
 def test_nothing_gained(tmp_path: Path) -> None:
     recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.4))
     found = scored(recorded, 1, {0: [0.5, 0.6, 0.7]})

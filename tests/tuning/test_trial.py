@@ -50,8 +50,8 @@ def test_every_round_is_reported_and_the_test_split_is_not_read(
         splits.append(name)
         return Split(archive, config, name)
 
-    monkeypatch.setattr("raymmfl.rounds.Split", noted)
-    monkeypatch.setattr("raymmfl.run.Split", noted)
+    for module in ("opening", "rounds", "results"):
+        monkeypatch.setattr(f"raymmfl.{module}.Split", noted)
     play(job, reports := Reports())
     assert set(splits) == {"train", "val"}
     lines = history.read(job.folder / "history.jsonl")
