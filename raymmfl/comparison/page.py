@@ -13,7 +13,7 @@ from raymmfl.tasks import TASKS
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1c1c1c; margin: 2rem auto;
-       max-width: 1080px; padding: 0 1rem; }
+       max-width: 1280px; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 p.answer { font-size: 1.12rem; background: #eef4fa; border-left: 4px solid #0072B2;
            padding: .8rem 1rem; }
@@ -80,8 +80,11 @@ def page(comparison: Comparison, answer: str, figures: Mapping[str, Path]) -> st
 
 
 def group_rows(comparison: Comparison) -> tuple[list[str], list[list[str]], list[str]]:
-    """Heading, rows and row classes of the settings' table; best first."""
-    head = ["setting", *comparison.keys, "seeds", "mean", "spread", "MB"]
+    """Heading, rows and row classes of the settings' table; best first.
+
+    In all tables the results stand before the settings: these may be many, and then scroll.
+    """
+    head = ["setting", "mean", "spread", "seeds", "MB", *comparison.keys]
     rows = [_group_row(group, comparison) for group in groups(comparison)]
     return head, rows, ["best", *[""] * (len(rows) - 1)] if rows else []
 
@@ -90,17 +93,17 @@ def entry_rows(comparison: Comparison) -> tuple[list[str], list[list[str]], list
     """Heading, rows and row classes of the table of all trainings; the ended ones first."""
     info = TASKS[comparison.entries[0].task]
     scores = list(dict.fromkeys([comparison.metric, *_columns(comparison, info.headline[1].key)]))
-    head = ["training", "status", "seed", *comparison.keys, "round", *scores, "MB"]
+    head = ["training", "status", "round", *scores, "MB", "seed", *comparison.keys]
     order = [*comparison.ranked, *(e for e in comparison.entries if e not in comparison.ranked)]
     rows = [
         [
             entry.name,
             entry.status,
-            str(entry.seed),
-            *(text(entry.settings.get(key)) for key in comparison.keys),
             str(entry.round),
             *(number(entry.last(score)) for score in scores),
             f"{entry.megabytes:.1f}",
+            str(entry.seed),
+            *(text(entry.settings.get(key)) for key in comparison.keys),
         ]
         for entry in order
     ]
@@ -113,19 +116,18 @@ def entry_rows(comparison: Comparison) -> tuple[list[str], list[list[str]], list
 def confirmed_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """Heading, rows and row classes of a study's confirmation: the best and what it must beat."""
     keys = list(dict.fromkeys(key for row in found["settings"] for key in row["settings"]))
-    head = ["setting", "trial", *keys, "mean", "spread", "lead of rank 1", "interval"]
+    head = ["setting", "trial", "mean", "spread", "lead of rank 1", "interval", *keys]
     lead = {each["against"]: each for each in found["differences"]}
     rows = []
     for row in found["settings"]:
-        cells = [row["role"], str(row["trial"])]
-        cells += [text(row["settings"].get(key)) for key in keys]
-        cells += [number(row["mean"]), number(row["sd"])]
+        cells = [row["role"], str(row["trial"]), number(row["mean"]), number(row["sd"])]
         other = lead.get(row["trial"])
         if other is None:
             cells += ["", ""]
         else:
             ends = f"{other['low']:+.4f} to {other['high']:+.4f}"
             cells += [f"{other['mean']:+.4f}", ends]
+        cells += [text(row["settings"].get(key)) for key in keys]
         rows.append(cells)
     return head, rows, ["best", *[""] * (len(rows) - 1)]
 
@@ -176,11 +178,11 @@ def _group_row(group: Group, comparison: Comparison) -> list[str]:
     first: Entry = group.entries[0]
     return [
         group.name,
-        *(text(first.settings.get(key)) for key in comparison.keys),
-        ", ".join(str(entry.seed) for entry in group.entries),
         number(group.mean),
         "one seed" if group.spread is None else f"{group.spread:.4f}",
+        ", ".join(str(entry.seed) for entry in group.entries),
         f"{sum(e.megabytes for e in group.entries) / len(group.entries):.1f}",
+        *(text(first.settings.get(key)) for key in comparison.keys),
     ]
 
 

@@ -125,5 +125,5 @@ def test_a_confirmed_study_answers_with_its_verdict(study: Path, tmp_path: Path)
     sentence, page = compare([study], tmp_path / "page")
     assert sentence == "Confirmed on the test split: trial 4 is better: so and so."
     html = page.read_text(encoding="utf-8")
-    assert "<td>base</td><td>0</td><td>–</td><td>0.4000</td><td>0.0200</td>" in html
+    assert "<td>base</td><td>0</td><td>0.4000</td><td>0.0200</td>" in html
     assert "<td>+0.1000</td><td>+0.0500 to +0.1500</td>" in html
