@@ -1,6 +1,6 @@
 """How a source is read: what the readers may be told, whatever the layout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from raymmfl.errors import ArchiveError
@@ -10,7 +10,7 @@ LARGEST_PATCH = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of the person who packs; each reader uses those that concern it.
+    """Choices of the person who packs; a layout refuses those that it does not read.
 
     Sizes are in pixels of the finest raster.
 
@@ -35,6 +35,12 @@ class Options:
     sensors: tuple[str, ...] = ()
     include_snow_cloud: bool = False
     countries: Path | None = None
+
+    @property
+    def changed(self) -> dict[str, object]:
+        """The choices that are not the defaults, by name."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in told.items() if value != getattr(Options, name)}
 
     @property
     def step(self) -> int:
