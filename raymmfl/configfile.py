@@ -235,6 +235,10 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         hint = nearest(name, known) or nearest(name, elsewhere, tail=True)
         allowed = ", ".join(known)
         return f"{path}: unknown key{hint}; known here: {allowed}"
+    if detail["type"] == "missing":
+        return f"{path}: missing"
+    if detail["type"] == "too_short":
+        return f"{path}: too few entries; at least {detail['ctx']['min_length']}"
     value = json.dumps(detail["input"], default=str)
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     message = message.replace("String should match pattern", "text of the form")

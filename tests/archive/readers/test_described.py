@@ -665,6 +665,12 @@ def test_bad_paths_are_named(scenes: Path, tmp_path: Path) -> None:
     file.write_text("name: a\nname: b\n")
     with pytest.raises(ArchiveError, match="'name' stands twice"):
         read_description(file)
+    file.write_text("")
+    with pytest.raises(ArchiveError, match=r"(?s)name: missing.*sensors: missing"):
+        read_description(file)
+    file.write_text("sensors: {}\n")
+    with pytest.raises(ArchiveError, match="sensors: too few entries; at least 1"):
+        read_description(file)
 
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "archives.md"
