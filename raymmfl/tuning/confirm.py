@@ -20,6 +20,7 @@ from raymmfl.config import Config
 from raymmfl.errors import RunError
 from raymmfl.files import write_whole
 from raymmfl.rounds import Say
+from raymmfl.tasks import TASKS
 from raymmfl.tuning.interval import t_interval
 from raymmfl.tuning.launch import Machine, launch
 from raymmfl.tuning.record import CONFIRM_FILE, Recorded, Trial
@@ -44,14 +45,23 @@ class Contender:
 
 
 def contenders(recorded: Recorded, top: int) -> list[Contender]:
-    """The best settings by validation, then the base's own and the baselines, none twice."""
-    best = [Contender(trial, f"rank {rank}") for rank, trial in enumerate(recorded.ranked(), 1)]
-    known = [
-        Contender(trial, trial.origin) for trial in recorded.trials if trial.origin != "search"
-    ]
-    chosen = best[:top]
-    settings = [each.trial.settings for each in chosen]
-    return chosen + [each for each in known if each.trial.settings not in settings]
+    """The best settings by validation, then the base's own and the baselines, none twice.
+
+    Those that failed in the search are left out: they would fail again.
+    """
+    chosen: list[Contender] = []
+
+    def add(trial: Trial, role: str) -> None:
+        if all(trial.settings != each.trial.settings for each in chosen):
+            chosen.append(Contender(trial, role))
+
+    for trial in recorded.ranked():
+        if len(chosen) < top:
+            add(trial, f"rank {len(chosen) + 1}")
+    for trial in recorded.trials:
+        if trial.origin != "search" and trial.status != "failed":
+            add(trial, trial.origin)
+    return chosen
 
 
 def confirm(
@@ -113,7 +123,7 @@ def confirm(
     )
     undone = [job for job in jobs if not (job.folder / "result.json").is_file()]
     if undone:
-        why = failed.get(undone[0].folder, "there was no time left")
+        why = failed.get(undone[0].folder, "its process died, or there was no time left")
         raise RunError(
             f"{len(undone)} of {len(jobs)} runs of the confirmation did not end: "
             f"{undone[0].folder.name}: {why}; --resume --confirm {seeds} runs what is missing"
@@ -140,7 +150,9 @@ def compare(
         chosen: the settings; the first is judged against each of the others.
         seeds: of the runs.
     """
-    metric, aim = test_metric(recorded), recorded.objectives[next(iter(recorded.objectives))]
+    metric, aim = judged_by(recorded)
+    own = recorded.trials[0].settings  # the base leads every study
+    base = next((each.trial.number for each in chosen if each.trial.settings == own), None)
     scores = [
         [_score(folder_of(recorded, each, seed), metric) for seed in seeds] for each in chosen
     ]
@@ -164,6 +176,7 @@ def compare(
     found: dict[str, Any] = {
         "metric": metric,
         "aim": aim,
+        "base": base,
         "seeds": list(seeds),
         "level": LEVEL,
         "synthetic": recorded.facts["synthetic"],
@@ -177,9 +190,11 @@ def verdict(found: Mapping[str, Any]) -> str:
     """One sentence: which setting, how much better than the base's own, how sure."""
     best, way = found["settings"][0], sign(found["aim"])
     setting = f"trial {best['trial']} ({in_words(best['settings'])})"
-    against = next((each for each in found["differences"] if each["role"] == "base"), None)
-    if against is None:
+    if found["base"] is None:
+        return f"{setting} has {best['mean']:.4f} +- {best['sd']:.4f}; the base failed"
+    if found["base"] == best["trial"]:
         return "the base's own setting is the best found: nothing was gained by the search"
+    against = next(each for each in found["differences"] if each["against"] == found["base"])
     seeds, data = len(found["seeds"]), "synthetic" if found["synthetic"] else "real"
     ends = sorted((way * against["low"], way * against["high"]))
     gain = (
@@ -218,10 +233,13 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, found["verdict"]])
 
 
-def test_metric(recorded: Recorded) -> str:
-    """The first objective that is a score, on the test split."""
-    scores = [name for name in recorded.objectives if name not in TOTALS]
-    return (scores or ["val/global/all/f1_macro"])[0].replace("val/", "test/", 1)
+def judged_by(recorded: Recorded) -> tuple[str, str]:
+    """The first objective that is a score, on the test split, and its aim."""
+    for name, aim in recorded.objectives.items():
+        if name not in TOTALS:
+            return name.replace("val/", "test/", 1), aim
+    leading = TASKS[recorded.facts["base"]["task"]].headline[0]
+    return f"test/global/all/{leading.key}", "max"
 
 
 def write_best(recorded: Recorded, base: Config, judged: str = "not confirmed yet") -> None:

@@ -8,7 +8,7 @@ import pytest
 from raymmfl import configfile, history
 from raymmfl.config import Config
 from raymmfl.errors import RunError
-from raymmfl.tuning.confirm import compare, contenders, folder_of, table, write_best
+from raymmfl.tuning.confirm import compare, contenders, folder_of, judged_by, table, write_best
 from raymmfl.tuning.record import Recorded, Trial
 from tests.tuning.by_hand import SCORE
 
@@ -50,6 +50,23 @@ def test_the_best_by_validation_and_the_baselines_none_twice(tmp_path: Path) -> 
     assert found == [(3, "rank 1"), (1, "rank 2"), (0, "base"), (2, "baseline")]
 
 
+def test_a_setting_found_twice_is_run_once_and_a_failed_baseline_not_at_all(
+    tmp_path: Path,
+) -> None:
+    again = trial(4, "search", 0.9)
+    again.settings = trial(3, "search", 0.9).settings
+    recorded = study(
+        tmp_path,
+        trial(0, "base", 0.5),
+        trial(1, "baseline", 0.8, status="failed"),
+        trial(2, "search", 0.7),
+        trial(3, "search", 0.9),
+        again,
+    )
+    found = [(each.trial.number, each.role) for each in contenders(recorded, 2)]
+    assert found == [(3, "rank 1"), (2, "rank 2"), (0, "base")]
+
+
 GAINS = {
     # differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, half width 4.3027 * 0.1 / sqrt(3)
     "cannot be told from the base": ([0.6, 0.7, 0.8], [0.5, 0.5, 0.5], -0.0484, 0.4484),
@@ -72,6 +89,38 @@ def test_paired_differences_and_a_verdict(words: str, tmp_path: Path) -> None:
     assert [row["role"] for row in found["settings"]] == ["rank 1", "base"]
     assert found["settings"][0]["mean"] == pytest.approx(sum(ours) / 3)
     assert table(found).endswith(found["verdict"])
+
+
+def test_a_base_among_the_best_is_still_what_they_are_judged_against(tmp_path: Path) -> None:
+    recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.6))
+    found = scored(recorded, 2, {0: [0.5, 0.5, 0.5], 1: [0.6, 0.61, 0.62]})
+    assert [row["role"] for row in found["settings"]] == ["rank 1", "rank 2"]
+    assert found["verdict"].startswith("trial 1 (train.lr=0.002) is better: +0.1100")
+
+
+def test_a_base_that_was_stopped_is_judged_by_its_twin(tmp_path: Path) -> None:
+    twin = trial(1, "search", 0.6)
+    base = trial(0, "base", 0.5, status="pruned")
+    base.settings = twin.settings
+    recorded = study(tmp_path, base, twin, trial(2, "search", 0.7))
+    found = scored(recorded, 2, {1: [0.6, 0.61, 0.62], 2: [0.5, 0.5, 0.5]})
+    assert found["base"] == 1
+    assert "is worse than the base: -0.1100" in found["verdict"]
+
+
+def test_a_base_that_failed_leaves_nothing_to_gain_on(tmp_path: Path) -> None:
+    recorded = study(tmp_path, trial(0, "base", 0.5, status="failed"), trial(1, "search", 0.6))
+    verdict = scored(recorded, 1, {1: [0.6, 0.6, 0.6]})["verdict"]
+    assert verdict == "trial 1 (train.lr=0.002) has 0.6000 +- 0.0000; the base failed"
+
+
+def test_a_total_in_the_lead_does_not_turn_the_score_round(tmp_path: Path) -> None:
+    recorded = study(tmp_path, trial(0, "base", 9.0), trial(1, "search", 3.0))
+    recorded.facts["objectives"] = {"mb": "min", SCORE: "max"}
+    found = scored(recorded, 1, {0: [0.6, 0.61, 0.62], 1: [0.5, 0.5, 0.5]})
+    assert "is worse than the base: -0.1100" in found["verdict"]
+    recorded.facts |= {"objectives": {"mb": "min"}, "base": {"task": "pixels"}}
+    assert judged_by(recorded) == ("test/global/all/miou", "max")
 
 
 def test_less_may_be_better(tmp_path: Path) -> None:
