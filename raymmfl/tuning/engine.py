@@ -76,15 +76,16 @@ def search(
     with owned(out), cluster(machine, say):
         clients = cohort(base, archive)
         count = actors(base, clients, machine)
-        record.write_facts(out, facts)
+        recorded = Recorded(out, facts, [], []) if before is None else record.read(out)
+        searching = _Searching(study, base, archive, checked, recorded, say)
+        record.write_facts(out, facts)  # only now: what was refused leaves the folder as it was
         if source is not None:
             write_whole(out / "study.py", source.read_bytes())
-        recorded = record.read(out)
+        searching.recorded = record.read(out)
         if before is not None:
-            ended = sum(trial.status != "running" for trial in before.trials)
+            ended = sum(trial.status != "running" for trial in recorded.trials)
             say(f"continuing {out}: {ended} of {study.trials} trials have ended")
-        say(tables.heading(recorded, clients, count, machine.concurrent))
-        searching = _Searching(study, base, archive, checked, recorded, say)
+        say(tables.heading(searching.recorded, clients, count, machine.concurrent))
         searching.run(machine, bundles(base.resources, count), seeds, top)
         return record.read(out)
 
@@ -100,15 +101,16 @@ def owned(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         with sole_owner(out):
-            yield
+            try:
+                yield
+            finally:
+                if {each.name for each in out.iterdir()} <= {".lock"}:
+                    (out / ".lock").unlink()
+                    for folder in made:
+                        with suppress(OSError):  # somebody else has put something there
+                            folder.rmdir()
     except BlockingIOError:
         raise CheckpointError(f"{out} is in use by another process; let it end first") from None
-    finally:
-        if made and {each.name for each in out.iterdir()} <= {".lock"}:
-            shutil.rmtree(out)
-            for folder in made[1:]:
-                with suppress(OSError):  # somebody else has put something there
-                    folder.rmdir()
 
 
 class _Searching:

@@ -15,7 +15,8 @@ from raymmfl.tuning.record import Recorded
 from raymmfl.tuning.space import Checked
 from raymmfl.tuning.study import Study
 
-_MAY_CHANGE = ("trials", "versions", "base.resources", "base.tracking")
+_WHERE = tuple(f"base.resources.{name}" for name in ("runtime", "actors", "cpus", "gpus"))
+_MAY_CHANGE = ("trials", "versions", "base.tracking", *_WHERE)  # threads are part of the result
 
 
 def describe(study: Study, base: Config, checked: Checked, archive: Archive) -> dict[str, Any]:
@@ -52,7 +53,9 @@ def earlier(out: Path, facts: dict[str, Any], resume: bool) -> Recorded | None:
     if not record.is_study(out):
         if resume:
             raise CheckpointError(f"{out} holds no study to resume; leave --resume out")
-        if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        if out.exists() and (
+            not out.is_dir() or {each.name for each in out.iterdir()} - {".lock"}
+        ):
             raise CheckpointError(f"{out} exists already and is no study; give another --out")
         return None
     before = record.read(out)

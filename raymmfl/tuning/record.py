@@ -210,6 +210,8 @@ def read(folder: Path) -> Recorded:
                 trials.append(Trial(line["trial"], *(line[name] for name in names)))
             else:
                 trial = trials[line["trial"]]
+                if trial.status != "running":
+                    raise ValueError(f"trial {trial.number} ends twice")
                 trial.status, trial.round = line["status"], line["round"]
                 trial.values, trial.reason = list(line["values"]), line["reason"]
     except (KeyError, IndexError, TypeError, ValueError) as error:

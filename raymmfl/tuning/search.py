@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raymmfl.errors import CheckpointError
+from raymmfl.errors import CheckpointError, RunError
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Recorded, Trial
 from raymmfl.tuning.space import describe, returned_by
@@ -94,7 +94,7 @@ class Search(OptunaSearch):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: Result) -> None:
         """Tell Optuna the score after a round."""
-        step = result["round"]
+        step = self.trials[trial_id].round = result["round"]
         if "failed" in result or len(self.study.objectives) > 1:
             return
         if step not in self._scored[trial_id]:
@@ -104,13 +104,15 @@ class Search(OptunaSearch):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Result | None = None, error: bool = False
     ) -> None:
-        """Record how a trial ended and tell Optuna."""
+        """Record how a trial ended and tell Optuna; once, however often Ray Tune says so."""
         trial = self.trials[trial_id]
+        if trial.status != "running":
+            return
         count = len(self.study.objectives)
         if error or not result or "failed" in result:
             trial.status = "failed"
             trial.reason = (result or {}).get("failed", "its process died again and again")
-            trial.round = (result or {}).get("round", 0)
+            trial.round = (result or {}).get("round", trial.round)
         else:
             self.on_trial_result(trial_id, result)  # Ray Tune does not when it stops a trial
             trial.status = "finished" if result["round"] == result["rounds"] else "pruned"
@@ -197,11 +199,20 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
 
 
 def results(recorded: Recorded, trial: Trial) -> list[Result]:
-    """What a trial reported after each of its scored rounds."""
+    """What a trial reported after each of its scored rounds.
+
+    Raises:
+        RunError: the trial has not failed, and its history has no score where there was one.
+    """
     tally = Tally(recorded.objectives)
     found = []
     for line in recorded.lines(trial):
-        values = tally.add(line)
+        try:
+            values = tally.add(line)
+        except RunError:
+            if trial.status != "failed":
+                raise
+            break  # this is what it failed of; it was not reported
         if values:
             found.append({"round": line["round"], "decided": True, **named(values)})
     return found

@@ -15,9 +15,9 @@ from typing import Any
 from raymmfl import history
 from raymmfl.checkpoint import Checkpoints
 from raymmfl.config import Config
-from raymmfl.configfile import change
+from raymmfl.configfile import change, dump
 from raymmfl.errors import RaymmflError
-from raymmfl.files import sole_owner
+from raymmfl.files import sole_owner, write_whole
 from raymmfl.tuning.tally import Tally, named
 
 Report = Callable[[dict[str, Any]], None]
@@ -68,9 +68,9 @@ def play(job: Job, report: Report) -> None:
             steer.repeat(history.read(job.folder / "history.jsonl"))
         _go(config, job.folder, steer)
     except RaymmflError as error:
-        failure = str(error)
+        failure = " ".join(str(error).split())  # one line, wherever it is shown
     except Exception as error:
-        failure = f"{type(error).__name__}: {error}"
+        failure = " ".join(f"{type(error).__name__}: {error}".split())
     else:
         if not job.objectives:
             report({"round": config.rounds, "rounds": config.rounds, "decided": True})
@@ -90,6 +90,8 @@ def _go(config: Config, folder: Path, steer: "_Steer | None") -> None:
         shutil.rmtree(folder, ignore_errors=True)
         run(config, folder, steer=steer)
     else:
+        # the machine may be another one now; whatever else differs, `resume` refuses
+        write_whole(folder / "config.yaml", dump(config).encode())
         resume(folder, steer=steer)
 
 

@@ -1,7 +1,7 @@
 """A study without Ray: sampler and halving driven by hand, scores by formula."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 
 from raymmfl import history
+from raymmfl.errors import RunError
 from raymmfl.tuning import record
 from raymmfl.tuning.search import Halving, Search
 from raymmfl.tuning.study import Study
@@ -69,6 +70,7 @@ def drive(
     folder: Path,
     rounds: int = 6,
     dies: Callable[[int, int, str], bool] = lambda *_: False,
+    broken: Sequence[int] = (),
 ) -> None:
     """Play a study's trials one at a time, as Ray Tune would call sampler and halving.
 
@@ -77,6 +79,7 @@ def drive(
         folder: its folder; a study in it is continued.
         rounds: of each trial.
         dies: (trial, round, moment) -> whether the process is killed there.
+        broken: trials without a finite score in round 3.
     """
     if not record.is_study(folder):
         facts = {"objectives": dict(study.objectives), "versions": {"optuna": "?"}}
@@ -103,13 +106,19 @@ def drive(
         result: dict[str, Any] = {}
         for step in range(1, rounds + 1):
             if step > len(done):
-                made = line(step, score_of(json.loads(config["settings"]), step), number + 1.0)
+                score = score_of(json.loads(config["settings"]), step)
+                score = float("nan") if number in broken and step == 3 else score
+                made = line(step, score, number + 1.0)
                 history.append(path, made)
                 if dies(number, step, "before the report"):
                     raise Killed
             else:
                 made = done[step - 1]
-            values = named(tally.add(made))
+            try:
+                values = named(tally.add(made))
+            except RunError as error:
+                result = {"round": step, "rounds": rounds, "decided": True, "failed": str(error)}
+                break
             result = {"round": step, "rounds": rounds, "decided": step < len(done), **values}
             decision = "CONTINUE"
             if halving is not None:

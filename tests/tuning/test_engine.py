@@ -246,6 +246,10 @@ def test_refused_before_anything_is_written(tiny: Make, tmp_path: Path) -> None:
     plain = small(tiny, tmp_path)
     with pytest.raises(ResourceError, match="room for 4 of them"):
         search(plain, out, machine=Machine(concurrent=5))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResourceError, match="room for 4 of them"):
+        search(plain, tmp_path / "empty", machine=Machine(concurrent=5))
+    assert list((tmp_path / "empty").iterdir()) == []
     with pytest.raises(CheckpointError, match="no study to resume"):
         search(plain, out, resume=True)
     with pytest.raises(ConfigError, match=r"tracking\.uri"):

@@ -8,6 +8,7 @@ import pytest
 
 from raymmfl.errors import CheckpointError
 from raymmfl.tuning import record
+from raymmfl.tuning.record import Trial
 from raymmfl.tuning.search import Halving, Search
 from raymmfl.tuning.study import Stopping
 from tests.tuning.by_hand import POINTS, SCORE, Killed, drive, make_study, space
@@ -139,6 +140,51 @@ def test_a_failed_trial_is_told_and_recorded_as_such(tmp_path: Path) -> None:
     assert (second.status, second.reason) == ("failed", "its process died again and again")
     assert {each.state for each in search._ot_study.trials} == {optuna.trial.TrialState.FAIL}
     assert told == ["running", "failed"] * 2
+
+
+@pytest.mark.parametrize("changes", [HALVED, MULTI], ids=["ASHA", "NSGA"])
+def test_a_study_goes_on_after_a_trial_without_a_finite_score(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    part.mkdir()
+    drive(make_study(**changes), whole, broken=[0, 2])
+    drive(make_study(**changes | {"trials": 4}), part, broken=[0, 2])
+    assert record.read(part).trials[0].reason == f"{SCORE} is not finite after round 3"
+    drive(make_study(**changes), part, broken=[0, 2])
+    assert (part / "trials.jsonl").read_bytes() == (whole / "trials.jsonl").read_bytes()
+
+
+def test_a_trial_ends_once_however_often_it_is_said_to(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}})
+
+    def full(trial: Trial) -> None:
+        if trial.status != "running":
+            raise OSError("no space left on device")
+
+    search = Search(make_study(), POINTS, tmp_path, full)
+    search.suggest("a")
+    result = {"round": 6, "rounds": 6, "value0": 0.5}
+    with pytest.raises(OSError, match="no space"):
+        search.on_trial_complete("a", result)
+    search.on_trial_complete("a", error=True)  # Ray Tune's way to recover
+    (trial,) = record.read(tmp_path).trials
+    assert (trial.status, trial.values) == ("finished", [0.5])
+    record.ended(tmp_path, trial)
+    with pytest.raises(CheckpointError, match="trial 0 ends twice"):
+        record.read(tmp_path)
+
+
+def test_a_trial_whose_process_died_has_the_rounds_it_reported(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}})
+    search = Search(make_study(), POINTS, tmp_path, lambda trial: None)
+    search.suggest("a")
+    for step in (1, 2):
+        search.on_trial_result("a", {"round": step, "rounds": 6, "value0": 0.5})
+    search.on_trial_complete("a", None, error=True)
+    (trial,) = record.read(tmp_path).trials
+    assert (trial.status, trial.round) == ("failed", 2)
 
 
 def test_settings_survive_the_record(tmp_path: Path) -> None:

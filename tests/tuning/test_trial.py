@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raymmfl import history
+from raymmfl import configfile, history
 from raymmfl.config import Config
 from raymmfl.run import run
 from raymmfl.scoring.split import Split
@@ -87,6 +87,19 @@ def test_stopped_and_played_again_it_continues_with_the_same_bits(
     assert digests(job.folder) == expected(job.base.model_copy(update={"algorithm": "mf"}))
     play(job, third := Reports())
     assert [each["round"] for each in third] == [1, 2, 3]
+
+
+def test_it_continues_on_what_there_is_now(
+    job: Job, digests: Digests, expected: Callable[[Config], dict[str, str]]
+) -> None:
+    with pytest.raises(SystemExit):
+        play(job, Reports(stop=2))
+    resources = job.base.resources.model_copy(update={"cpus": 0.5})
+    base = job.base.model_copy(update={"resources": resources})
+    play(replace(job, base=base), reports := Reports())
+    assert reports[-1]["round"] == 3
+    assert configfile.load(job.folder / "config.yaml").resources.cpus == 0.5
+    assert digests(job.folder) == expected(job.base.model_copy(update={"algorithm": "mf"}))
 
 
 def test_a_trial_that_runs_into_nan_fails_with_its_round(job: Job) -> None:
