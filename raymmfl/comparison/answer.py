@@ -75,7 +75,13 @@ def _against(best: Group, second: Group, comparison: Comparison) -> str:
         return f"{lead}, not sure: fewer than two seeds in common (run more seeds)"
     pairs = [best.by_seed[seed] - second.by_seed[seed] for seed in shared]
     mean, low, high = t_interval(pairs, LEVEL)
-    sure = "so it is ahead" if low > 0 or high < 0 else "so they cannot be told apart"
+    way = 1 if comparison.more_is_better else -1
+    if way * low > 0 and way * high > 0:
+        sure = "so it is ahead"
+    elif way * low < 0 and way * high < 0:
+        sure = "so it is behind on the seeds that both have: give them the same seeds"
+    else:
+        sure = "so they cannot be told apart"
     return (
         f"{mean:+.4f} against {_name(second, comparison)} over {len(shared)} seeds in pairs, "
         f"{LEVEL:.0%} interval {low:+.4f} to {high:+.4f}, {sure}"

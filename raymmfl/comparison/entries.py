@@ -13,6 +13,7 @@ from raymmfl.config import Config
 from raymmfl.errors import CheckpointError, ConfigError
 from raymmfl.tasks import TASKS, VIEWS, Metric
 from raymmfl.tuning import record
+from raymmfl.tuning.study import TOTALS
 
 UNCOMPARED = ("name", "seed", "baselines", "version")
 """Keys that say nothing of the method; where a run runs and is mirrored does not either."""
@@ -137,7 +138,7 @@ def read(paths: Sequence[Path], metric: str | None = None) -> Comparison:
 
     Args:
         paths: run folders, or a single study's folder.
-        metric: what orders them; None for the study's first objective, or the leading score of the
+        metric: what orders them; None for the study's first score, or the leading score of the
             task on the test split (on validation, where a run has no test scores).
 
     Raises:
@@ -180,17 +181,14 @@ def _study(folder: Path, metric: str | None) -> Comparison:
             entries.append(replace(entry, settings=settings, synthetic=synthetic))
     if not entries:
         raise CheckpointError(f"no trial of {folder} got as far as its first round")
-    first = next(iter(found.objectives))
+    scores = [name for name in found.objectives if name not in TOTALS]
+    first = scores[0] if scores else f"val/global/all/{TASKS[entries[0].task].headline[0].key}"
     chosen = metric or first
     more = found.objectives.get(chosen, "max") == "max" and not chosen.endswith("/loss")
-    if chosen in ("mb", "flops"):
+    if chosen in TOTALS:
         raise ConfigError(f"--metric {chosen}: order by a score, such as {first}")
     _check(entries, chosen)
-    confirm = folder / record.CONFIRM_FILE
-    return Comparison(
-        f"study {folder.name}", entries, chosen, more, found,
-        _json(confirm) if confirm.is_file() else None,
-    )  # fmt: skip
+    return Comparison(f"study {folder.name}", entries, chosen, more, found, found.confirmed())
 
 
 def _run(folder: Path, name: str) -> list[Entry]:

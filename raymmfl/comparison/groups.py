@@ -34,7 +34,7 @@ class Group:
 
     @property
     def by_seed(self) -> dict[int, float]:
-        """The metric of each seed; of a seed that was run twice, the last."""
+        """The metric of each seed."""
         return {e.seed: v for e, v in zip(self.entries, self.values, strict=True)}
 
 
@@ -48,6 +48,9 @@ def groups(comparison: Comparison) -> list[Group]:
 
 
 def _group(entries: Sequence[Entry], metric: str) -> Group:
-    ordered = sorted(entries, key=lambda entry: entry.seed)
+    by_seed: dict[int, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.seed):
+        by_seed.setdefault(entry.seed, entry)  # the same setting and seed again is the same run
+    ordered = tuple(by_seed.values())
     values = [entry.last(metric) for entry in ordered]
-    return Group(ordered[0].name, tuple(ordered), tuple(v for v in values if v is not None))
+    return Group(ordered[0].name, ordered, tuple(v for v in values if v is not None))

@@ -169,8 +169,8 @@ def _confirmation(comparison: Comparison) -> list[str]:
 
 def _columns(comparison: Comparison, key: str) -> list[str]:
     """The other headline score beside the metric, in the same view and on the same split."""
-    split, view, sensors, _ = comparison.metric.split("/")
-    name = f"{split}/{view}/{sensors}/{key}"
+    parts = comparison.metric.split("/")  # four, five for the score of a class
+    name = "/".join([*parts[:3], key])
     return [name] if any(entry.last(name) is not None for entry in comparison.entries) else []
 
 

@@ -130,7 +130,7 @@ def confirm(
         )
     found = compare(recorded, chosen, numbers)
     history.write_json(recorded.folder / CONFIRM_FILE, found)
-    write_best(recorded, base, found["verdict"])
+    write_best(recorded, base)
     say(table(found))
     return found
 
@@ -242,9 +242,10 @@ def judged_by(recorded: Recorded) -> tuple[str, str]:
     return f"test/global/all/{leading.key}", "max"
 
 
-def write_best(recorded: Recorded, base: Config, judged: str = "not confirmed yet") -> None:
+def write_best(recorded: Recorded, base: Config) -> None:
     """Write ``best.yaml``: the best setting as a configuration that ``raymmfl run`` takes."""
-    trial = recorded.ranked()[0]
+    trial, confirmed = recorded.ranked()[0], recorded.confirmed()
+    judged = confirmed["verdict"] if confirmed else "not confirmed yet"
     config = configfile.change(base, trial.settings, trial.name)
     scores = ", ".join(
         f"{name} {value:.4f}"

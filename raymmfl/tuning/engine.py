@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def search(
     check_objectives(study, base, archive)
     facts = describe(study, base, checked, archive)
     before = earlier(out, facts, resume)
+    if before is not None:  # what has begun is brought to its end
+        study = replace(study, trials=max(study.trials, len(before.trials)))
+        facts["trials"] = study.trials
     with owned(out), cluster(machine, say):
         clients = cohort(base, archive)
         count = actors(base, clients, machine)
@@ -145,6 +149,7 @@ class _Searching:
         self.left = self.study.trials - sum(t.status != "running" for t in self.trials.values())
         self.ended = 0
         self.mirror = StudyMirror(self.recorded, self.base, self.archive)
+        then = f" --confirm {seeds} --top {top}" if seeds else ""
         status: Status = "FAILED"
         try:
             if self.left > 0:
@@ -158,14 +163,15 @@ class _Searching:
             whole = all(trial.status != "running" for trial in final.trials)
             if not whole or len(final.trials) < self.study.trials:
                 status = "KILLED"
-                self.say(f"the time is up; --resume continues {final.folder}")
+                self.say(f"the time is up; --resume{then} continues {final.folder}")
                 return
             if seeds and final.finished():
-                confirm(final, self.base, seeds, top, machine, resources, self.say)
+                rest = machine.after(time.monotonic() - self.begun)
+                confirm(final, self.base, seeds, top, rest, resources, self.say)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
-            self.say(f"stopped; --resume continues {self.recorded.folder}")
+            self.say(f"stopped; --resume{then} continues {self.recorded.folder}")
             raise
         finally:
             self._close(status)

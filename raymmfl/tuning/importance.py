@@ -59,25 +59,25 @@ def importance(study: Recorded) -> list[Importance]:
 
 
 def _shares(trials: Sequence[Trial]) -> dict[str, float]:
-    """Share of each setting that all these trials have and in which they differ."""
+    """Share of each setting that all these trials drew from one range and in which they differ."""
     shared = [
         name
         for name in trials[0].params
         if all(name in trial.params for trial in trials)
         and len({json.dumps(trial.params[name]) for trial in trials}) > 1
+        and len({json.dumps(trial.distributions[name]) for trial in trials}) == 1
     ]
     if len(trials) < FEWEST or len({trial.values[0] for trial in trials}) < 2 or not shared:
         return {}
     made = optuna.create_study(direction="maximize")
     for trial in trials:
         kinds = {
-            name: json_to_distribution(json.dumps(kind) if isinstance(kind, dict) else kind)
-            for name, kind in trial.distributions.items()
+            name: json_to_distribution(json.dumps(trial.distributions[name])) for name in shared
         }
         made.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
-                params=dict(trial.params),
+                params={name: trial.params[name] for name in shared},
                 distributions=kinds,
                 value=trial.values[0],
             )

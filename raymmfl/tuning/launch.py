@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Machine:
     concurrent: int = 1
     address: str | None = None
     time_s: float | None = None
+
+    def after(self, seconds: float) -> "Machine":
+        """The same with what is left of its time."""
+        left = None if self.time_s is None else max(self.time_s - seconds, 1.0)
+        return replace(self, time_s=left)
 
 
 class Results(tune.Callback):  # type: ignore[misc]

@@ -240,8 +240,8 @@ def _outcome(folder: Path) -> tuple[dict[str, Any], str]:
         text.append(
             f"Best on validation: trial {ranked[0].number}, {in_words(ranked[0].settings)}"
         )
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / CONFIRM_FILE).read_text(encoding="utf-8"))
+    found = recorded.confirmed()
+    if found is not None:
         numbers[f"confirmed/{found['metric']}"] = found["settings"][0]["mean"]
         text.append(found["verdict"])
     return {"metrics": numbers, "rounds": len(statuses) - statuses.count("running")}, "\n\n".join(

@@ -112,6 +112,23 @@ class Recorded:
         """The best finished trial, or the Pareto front where there are several objectives."""
         return self.front() if len(self.objectives) > 1 else self.ranked()[:1]
 
+    def confirmed(self) -> dict[str, Any] | None:
+        """The content of ``confirm.json``.
+
+        None where there is none, or where it is about a setting that has since been surpassed.
+
+        Raises:
+            CheckpointError: the file is not as it was written.
+        """
+        path, ranked = self.folder / CONFIRM_FILE, self.ranked()
+        if not path.is_file() or not ranked:
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found if found["settings"][0]["trial"] == ranked[0].number else None
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+
     def front(self, among: Sequence[int] | None = None) -> list[Trial]:
         """Finished trials that no other finished one beats in all objectives (Pareto front).
 

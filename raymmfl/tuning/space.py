@@ -53,10 +53,11 @@ def check_space(study: Study, base: Config) -> Checked:
     seen: dict[str, Any] = {}
     for _ in range(SAMPLES):
         trial = drawn.ask()
-        change(base, settings_of(study, trial), f"the space of {study.name}")
+        settings = settings_of(study, trial)
+        _check_names(study, settings)
+        change(base, settings, f"the space of {study.name}")
         for name, distribution in trial.distributions.items():
             seen.setdefault(name, distribution)
-    _check_names(study, seen)
     if not seen:
         raise ConfigError(f"the space of {study.name} is empty: it asks its trial for nothing")
     points = []
@@ -76,7 +77,7 @@ def _check_names(study: Study, names: Mapping[str, Any]) -> None:
         if any(name == key or name.startswith(f"{key}.") for key in fixed):
             why = " while trials are stopped by rounds" if name == "rounds" else ""
             raise ConfigError(
-                f"the space of {study.name} asks for {name!r}, which cannot be searched{why}; "
+                f"the space of {study.name} sets {name!r}, which cannot be searched{why}; "
                 f"set it in the base or in overrides"
             )
 

@@ -10,7 +10,7 @@ from raymmfl.errors import CheckpointError, ConfigError, RunError
 from raymmfl.files import sole_owner
 from raymmfl.mirroring import FILES, open_mirror
 from raymmfl.rounds import Say
-from raymmfl.tracking import NullMirror, check_uri
+from raymmfl.tracking import NullMirror, Status, check_uri
 from raymmfl.tuning import record
 from raymmfl.tuning.links import look
 from raymmfl.tuning.mirror import StudyMirror, missing
@@ -49,7 +49,10 @@ def _sync_study(folder: Path, say: Say) -> None:
     mirror = StudyMirror(recorded, base, archive)
     ended = all(trial.status != "running" for trial in recorded.trials)
     whole = ended and len(recorded.trials) >= recorded.facts["trials"]
-    warning = mirror.close("FINISHED" if whole else "KILLED", lambda: missing(folder, base))
+    status: Status = "FINISHED" if whole else "KILLED"
+    if whole and all(trial.status == "failed" for trial in recorded.trials):
+        status = "FAILED"
+    warning = mirror.close(status, lambda: missing(folder, base))
     if warning:
         raise RunError(warning)
     say(f"{before} runs of {folder} were brought up to date in MLflow")

@@ -9,9 +9,12 @@ import pytest
 from raymmfl import history
 from raymmfl.comparison.answer import answer
 from raymmfl.comparison.entries import read
+from raymmfl.comparison.groups import groups
 from raymmfl.comparison.write import compare
+from raymmfl.errors import ConfigError
 from raymmfl.tuning import record
 from raymmfl.tuning.importance import importance
+from tests.comparison.conftest import METRIC
 
 Make = Callable[..., Path]
 
@@ -89,6 +92,57 @@ def test_a_setting_of_some_trials_is_judged_among_them(make_study: Make) -> None
 def test_too_few_trials_have_no_importance(make_study: Make) -> None:
     trials = [({"mim.weight": each}, [each], "finished") for each in (0.1, 0.2, 0.3)]
     assert importance(record.read(make_study(trials))) == []
+
+
+def test_a_setting_whose_range_changes_has_no_share(make_study: Make) -> None:
+    rates = [({"train.lr": each, "mim.weight": 1 - each}, [each], "finished") for each in
+             (0.1, 0.3, 0.4, 0.9)]  # fmt: skip
+    study = record.read(make_study(rates))
+    study.trials[2].distributions["train.lr"]["attributes"]["high"] = 0.5
+    assert [each.setting for each in importance(study)] == ["mim.weight"]
+
+
+def test_a_total_in_the_lead_leaves_the_order_to_a_score(make_study: Make, tmp_path: Path) -> None:
+    trials = [({"mim.weight": each}, [each], "finished") for each in (0.2, 0.1)]
+    folder = make_study(trials, {"mb": "min", METRIC: "max"})
+    compare([folder], tmp_path / "page")
+    assert read([folder]).metric == METRIC
+    with pytest.raises(ConfigError, match="order by a score, such as val/global/all/map"):
+        read([folder], "mb")
+
+
+def test_trials_may_be_ordered_by_one_class(make_study: Make, tmp_path: Path) -> None:
+    folder = make_study([({"mim.weight": each}, [each], "finished") for each in (0.2, 0.1)])
+    for path in folder.glob("*/history.jsonl"):
+        lines = history.read(path)
+        path.unlink()
+        for line in lines:
+            line["metrics"]["val/global/all/f1/water"] = line["metrics"][METRIC]
+            history.append(path, line)
+    _, page = compare([folder], tmp_path / "page", "val/global/all/f1/water")
+    assert "val/global/all/f1/water" in page.read_text(encoding="utf-8")
+
+
+def test_a_setting_tried_twice_has_one_seed(make_study: Make) -> None:
+    folder = make_study([({"mim.weight": each}, [each], "finished") for each in (0.1, 0.2, 0.2)])
+    best, _ = groups(read([folder]))
+    assert (best.values, best.spread) == ((0.2,), None)
+    assert "(one seed: 0)" in answer(read([folder]))
+
+
+def test_a_lead_that_only_other_seeds_made_is_no_lead(make_run: Make) -> None:
+    paths = [
+        make_run(f"a{seed}", [0.1], value, seed=seed)
+        for seed, value in enumerate((0.5, 0.501, 0.95))
+    ]
+    paths += [
+        make_run(f"b{seed}", [0.1], value, seed=seed, train={"lr": 0.5})
+        for seed, value in enumerate((0.6, 0.602))
+    ]
+    sentence = answer(read(paths))
+    assert sentence.startswith("a0 (train.lr=0.001) is ahead")
+    assert "-0.1005 against b0 (train.lr=0.5) over 2 seeds in pairs" in sentence
+    assert "so it is behind on the seeds that both have" in sentence
 
 
 def test_equal_seeds_are_compared_in_pairs(make_run: Make) -> None:

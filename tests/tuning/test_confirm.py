@@ -7,7 +7,7 @@ import pytest
 
 from raymmfl import configfile, history
 from raymmfl.config import Config
-from raymmfl.errors import RunError
+from raymmfl.errors import CheckpointError, RunError
 from raymmfl.tuning.confirm import compare, contenders, folder_of, judged_by, table, write_best
 from raymmfl.tuning.record import Recorded, Trial
 from tests.tuning.by_hand import SCORE
@@ -147,6 +147,18 @@ def test_nothing_gained(tmp_path: Path) -> None:
     assert "nothing was gained" in found["verdict"]
 
 
+def test_a_confirmation_of_what_was_the_best_before_is_over(tmp_path: Path) -> None:
+    recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.6))
+    assert recorded.confirmed() is None
+    history.write_json(tmp_path / "confirm.json", {"settings": [{"trial": 1}]})
+    assert recorded.confirmed() == {"settings": [{"trial": 1}]}
+    recorded.trials.append(trial(2, "search", 0.7))
+    assert recorded.confirmed() is None
+    (tmp_path / "confirm.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"confirm\.json cannot be read"):
+        recorded.confirmed()
+
+
 def test_a_score_that_is_missing(tmp_path: Path) -> None:
     recorded = study(tmp_path, trial(0, "base", 0.5))
     with pytest.raises(RunError, match="no finite test/global/all/f1_macro"):
@@ -156,8 +168,14 @@ def test_a_score_that_is_missing(tmp_path: Path) -> None:
 def test_the_best_setting_as_a_configuration(tmp_path: Path) -> None:
     base = Config(rounds=7)
     recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.6))
-    write_best(recorded, base, "judged so")
+    write_best(recorded, base)
     text = (tmp_path / "best.yaml").read_text()
-    assert text.startswith("# Trial 1 of the study s: val/global/all/f1_macro 0.6000\n# judged so")
+    heading = "# Trial 1 of the study s: val/global/all/f1_macro 0.6000\n# "
+    assert text.startswith(f"{heading}not confirmed yet\n")
+    judged = {"settings": [{"trial": 1}], "verdict": "judged so"}
+    history.write_json(tmp_path / "confirm.json", judged)
+    write_best(recorded, base)
+    text = (tmp_path / "best.yaml").read_text()
+    assert text.startswith(f"{heading}judged so\n")
     found = configfile.load(tmp_path / "best.yaml")
     assert found == configfile.change(base, {"train.lr": 0.002}, "")

@@ -48,6 +48,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "its own bug": (of(lambda t: dict[str, int]()["x"]), ["KeyError"]),
     "empty": (of(lambda t: None), ["asks its trial for nothing"]),
     "no mapping": (of(lambda t: t.suggest_float("mim.weight", 0, 1)), ["float"]),
+    "fixed, returned": (
+        of(lambda t: {"resources.cpus": t.suggest_float("train.lr", 0.1, 1)}),
+        ["'resources.cpus'", "cannot be searched"],
+    ),
     "fixed": (of(lambda t: void(t.suggest_int("seed", 0, 3))), ["'seed'", "cannot be searched"]),
     "section": (of(lambda t: void(t.suggest_float("resources.cpus", 0.1, 1))), ["resources.cpus"]),
     "rounds": (
