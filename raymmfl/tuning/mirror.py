@@ -18,6 +18,7 @@ from raymmfl.config import Config
 from raymmfl.errors import ConfigError
 from raymmfl.mirroring import FILES, open_mirror
 from raymmfl.tracking import Mirror, NullMirror, Status
+from raymmfl.tracking_uri import absolute_uri, redact
 from raymmfl.tuning import record
 from raymmfl.tuning.record import CONFIRM_FILE, Recorded, Trial
 from raymmfl.tuning.tables import in_words
@@ -96,7 +97,7 @@ class StudyMirror:
 
             def finish() -> None:
                 child.finish(status, _result(run.folder), artifacts, tags=run.tags)
-                if closed_as(run.folder) == status:
+                if closed_as(run.folder, run.config) == status:
                     note = run.folder / BEST
                     note.touch() if best else note.unlink(missing_ok=True)
 
@@ -196,7 +197,7 @@ def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
     for trial in recorded.trials:
         run, keep = child_of(recorded, trial, base), trial in best
         if trial.status == "running":  # interrupted, and left so
-            if (run.folder / "mlflow.json").is_file() and closed_as(run.folder) is None:
+            if (run.folder / "mlflow.json").is_file() and closed_as(run.folder, base) is None:
                 found.append((run, "KILLED", False))
             continue
         note = run.folder / BEST
@@ -204,21 +205,23 @@ def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
             run.tags["best"] = "true"
         elif note.exists():  # surpassed by a trial added later
             run.tags["best"] = "false"
-        if closed_as(run.folder) != CLOSED[trial.status] or keep != note.exists():
+        if closed_as(run.folder, base) != CLOSED[trial.status] or keep != note.exists():
             found.append((run, CLOSED[trial.status], keep))
     for result in sorted(folder.glob("confirm/*/result.json")):
-        if closed_as(result.parent) != "FINISHED":
+        if closed_as(result.parent, base) != "FINISHED":
             config = configfile.load(result.parent / "config.yaml")
             tracked = config.model_copy(update={"tracking": base.tracking})
             found.append((Run(result.parent, tracked, "confirm"), "FINISHED", False))
     return found
 
 
-def closed_as(folder: Path) -> str | None:
-    """How the mirror of a run folder ended, as its note says; None if it has not."""
+def closed_as(folder: Path, config: Config) -> str | None:
+    """How the copy of a run folder in the configuration's store ended; None if it has not."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        status = json.loads((folder / "mlflow.json").read_text(encoding="utf-8")).get("status")
-        return None if status == "RUNNING" else str(status)
+        note = json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))
+        here = (redact(absolute_uri(config.tracking.uri)), config.tracking.experiment)
+        if (note.get("uri"), note.get("experiment")) == here and note["status"] != "RUNNING":
+            return str(note["status"])
     return None
 
 

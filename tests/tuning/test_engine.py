@@ -213,7 +213,13 @@ def test_a_study_without_its_store_is_the_same_and_sync_sends_it_later(
     }
     sync(out, said.append)
     assert stored(store) == runs
-    assert [line.partition(" ")[0] for line in said if f"runs of {out} were" in line] == ["1", "0"]
+    other = store.with_name("other.db")
+    facts["base"]["tracking"]["uri"] = f"sqlite:///{other}"  # what one store has, another has not
+    history.write_json(out / "study.json", facts)
+    sync(out, said.append)
+    assert stored(other).keys() == runs.keys()
+    counts = [line.partition(" ")[0] for line in said if f"runs of {out} were" in line]
+    assert counts == ["1", "0", "1"]
 
 
 def test_where_every_trial_fails_the_study_ends_with_the_reasons(
