@@ -77,6 +77,7 @@ def _run_on(recorded: Recorded, folder: Path) -> None:
             folder,
             {},
             lambda config, result: None,
+            print,
             param_space={"job": tune.grid_search(list(range(len(jobs))))},
         )
 

@@ -119,6 +119,7 @@ def confirm(
         recorded.folder.absolute(),
         {},
         heard,
+        say,
         param_space={"job": tune.grid_search(list(range(len(jobs))))},
     )
     undone = [job for job in jobs if not (job.folder / "result.json").is_file()]

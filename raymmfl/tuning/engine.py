@@ -220,6 +220,7 @@ class _Searching:
             folder,
             {"search_alg": self.search, "scheduler": self.halving, "num_samples": self.left},
             self.heard,
+            self.say,
         )
 
     def _close(self, status: Status) -> None:

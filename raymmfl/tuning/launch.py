@@ -1,6 +1,7 @@
 """Ray Tune as a machine that runs jobs, each a whole run in a placement group of its own."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from raymmfl.tuning.place import actors_per_trial, bundles
 from raymmfl.tuning.trial import Job, play
 
 RETRIES = 2  # of a trial whose process died; it continues from its folder
+PATIENCE_S = 60.0  # without a running job, after which that is worth a line
 SCRATCH = ".tune"  # what Ray Tune writes and nobody reads
 
 
@@ -51,8 +53,18 @@ class Machine:
 class Results(tune.Callback):  # type: ignore[misc]
     """Passes each result on: the configuration of its job, and the result."""
 
-    def __init__(self, heard: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
-        self.heard = heard
+    def __init__(self, heard: Callable[[dict[str, Any], dict[str, Any]], None], say: Say) -> None:
+        self.heard, self.say = heard, say
+        self.since = time.monotonic()  # when something last ran
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Ray Tune's call, several times a second; a long wait for a place is told."""
+        now = time.monotonic()
+        if any(trial.status == "RUNNING" for trial in trials):
+            self.since = now
+        elif now - self.since > PATIENCE_S:
+            self.since = now
+            self.say("waiting: nothing can begin while other work holds the cluster's resources")
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
@@ -108,6 +120,7 @@ def launch(
     folder: Path,
     settings: dict[str, Any],
     heard: Callable[[dict[str, Any], dict[str, Any]], None],
+    say: Say,
     param_space: dict[str, Any] | None = None,
 ) -> None:
     """Let Ray Tune run jobs.
@@ -119,6 +132,7 @@ def launch(
         folder: of the study.
         settings: of Ray Tune (search algorithm, scheduler, number of samples).
         heard: receives the configuration of a job with each of its results.
+        say: receives each line for a person.
         param_space: fixed jobs instead of a search algorithm.
 
     Raises:
@@ -145,7 +159,7 @@ def launch(
             storage_path=str(scratch.absolute()),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[Results(heard)],
+            callbacks=[Results(heard, say)],
         ),
     )
     try:
