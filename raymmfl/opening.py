@@ -88,7 +88,8 @@ def _runtime(config: Config, archive: Archive, cohort: int, address: str | None)
     if config.resources.runtime == "serial":
         from raymmfl.runtime.serial import SerialRuntime
 
-        return SerialRuntime(str(archive.path), config.resources.threads)
+        settings = config.resources
+        return SerialRuntime(str(archive.path), settings.threads, gpu=settings.gpus > 0)
     from raymmfl.runtime.actors import RayRuntime  # a serial run does not need Ray at all
 
     return RayRuntime(str(archive.path), config.resources, cohort, address)

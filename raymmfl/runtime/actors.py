@@ -4,6 +4,7 @@ The driver makes all actors and hands the server the handles, so that a dead ser
 while the client actors live on. Clients never call the server back.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from raymmfl.runtime.cluster import connect
 from raymmfl.runtime.fleet import DEAD, Fleet, Handle
 from raymmfl.runtime.memory import keep_freed_memory
 from raymmfl.runtime.place import own_place
-from raymmfl.runtime.resources import actor_count
+from raymmfl.runtime.resources import actor_count, idle_gpus
 
 SERVER_ATTEMPTS = 3
 
@@ -41,11 +42,15 @@ SERVER_ATTEMPTS = 3
 class ClientActor:
     """One process that plays any client; torch is imported here and not by the server."""
 
-    def __init__(self, archive_path: str, threads: int) -> None:
+    def __init__(self, archive_path: str, threads: int, gpu: bool) -> None:
         from raymmfl.runtime.worker import Worker
 
         keep_freed_memory()
-        self.worker = Worker(archive_path, threads)
+        self.worker = Worker(archive_path, threads, gpu)
+
+    def device(self) -> str:
+        """Where this actor trains: ``cpu`` or ``cuda``."""
+        return self.worker.device.type
 
     def prepare(self, setting: Setting) -> None:
         """Begin a training."""
@@ -152,7 +157,7 @@ class RayRuntime:
             max_restarts=0,
             scheduling_strategy=self.place.clients,
         )
-        arguments = (archive_path, settings.threads)
+        arguments = (archive_path, settings.threads, settings.gpus > 0)
 
         def spawn() -> Handle:
             return client.remote(*arguments)
@@ -164,7 +169,7 @@ class RayRuntime:
         self.setting: Setting | None = None
         self.state: State | None = None
         self._deaths = 0  # clients found dead with a dead server; the next round tells
-        self._notes: list[str] = []
+        self._notes = self._about_gpus(settings)
 
     def prepare(self, setting: Setting, state: State | None) -> State:
         """Begin or continue a training; None starts from the untrained model."""
@@ -198,6 +203,18 @@ class RayRuntime:
                 ray.kill(handle)
         if self.owned:
             ray.shutdown()
+
+    def _about_gpus(self, settings: ResourcesConfig) -> list[str]:
+        """What a person who has GPUs, or asks for them, would not see otherwise."""
+        if not settings.gpus:
+            return idle_gpus(settings, self.place.parts)
+        with contextlib.suppress(*DEAD):  # the server replaces it
+            if "cpu" in ray.get([handle.device.remote() for handle in self.handles]):
+                return [
+                    f"resources.gpus={settings.gpus:g}, but torch finds no GPU: client actors "
+                    f"train on the CPU (is it a CPU build of torch?)"
+                ]
+        return []
 
     def _call(self, call: Callable[[Handle], Handle], fresh: bool = False) -> Any:
         dead = False

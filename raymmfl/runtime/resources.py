@@ -57,6 +57,17 @@ def fit(settings: ResourcesConfig, node: Mapping[str, float], most: int) -> int:
     return min(fits)
 
 
+def idle_gpus(settings: ResourcesConfig, nodes: Sequence[Mapping[str, float]]) -> list[str]:
+    """A line for those who have GPUs and ask for none."""
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    if settings.gpus or not gpus:
+        return []
+    return [
+        f"resources.gpus=0: none of the cluster's {gpus:g} GPUs is used; resources.gpus=0.25, "
+        f"say, gives each client actor a quarter of one"
+    ]
+
+
 def _error(
     actors: int, settings: ResourcesConfig, nodes: Sequence[Mapping[str, float]]
 ) -> ResourceError:

@@ -13,8 +13,8 @@ from raymmfl.runtime.worker import Worker
 class SerialRuntime:
     """Plays every client in this process."""
 
-    def __init__(self, archive_path: str, threads: int) -> None:
-        self.worker = Worker(archive_path, threads)
+    def __init__(self, archive_path: str, threads: int, gpu: bool = False) -> None:
+        self.worker = Worker(archive_path, threads, gpu)
         self.workers = 1
 
     def prepare(self, setting: Setting, state: State | None) -> State:

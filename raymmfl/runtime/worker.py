@@ -67,10 +67,18 @@ def make_plan(archive: Archive, setting: Setting) -> Plan:
 class Worker:
     """Plays clients and scores scenes, one at a time, on one device."""
 
-    def __init__(self, archive_path: str, threads: int) -> None:
+    def __init__(self, archive_path: str, threads: int, gpu: bool = False) -> None:
+        """Open the archive.
+
+        Args:
+            archive_path: absolute path of the packed archive.
+            threads: compute threads.
+            gpu: whether a GPU, or a share of one, was given to this process. It decides, and not
+                what torch sees: Ray hides no GPU from an actor that was given none.
+        """
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = True
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
         self.archive = Archive.open(archive_path)
 
     def prepare(self, setting: Setting) -> None:

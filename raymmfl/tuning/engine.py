@@ -15,6 +15,8 @@ from raymmfl.config import Config
 from raymmfl.errors import CheckpointError, RunError
 from raymmfl.files import sole_owner, write_whole
 from raymmfl.rounds import Say, say_nothing
+from raymmfl.runtime.place import cluster_nodes
+from raymmfl.runtime.resources import idle_gpus
 from raymmfl.tracking import Status, check_uri
 from raymmfl.tuning import record, tables
 from raymmfl.tuning.confirm import confirm, write_best
@@ -90,6 +92,8 @@ def search(
             ended = sum(trial.status != "running" for trial in recorded.trials)
             say(f"continuing {out}: {ended} of {study.trials} trials have ended")
         say(tables.heading(searching.recorded, clients, count, machine.concurrent))
+        for line in idle_gpus(base.resources, cluster_nodes()):
+            say(line)
         searching.run(machine, bundles(base.resources, count), seeds, top)
         return record.read(out)
 

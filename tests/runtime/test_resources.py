@@ -6,7 +6,7 @@ import pytest
 
 from raymmfl.config import ResourcesConfig
 from raymmfl.errors import ResourceError
-from raymmfl.runtime.resources import actor_count
+from raymmfl.runtime.resources import actor_count, idle_gpus
 
 PLENTY = 1000.0
 
@@ -88,3 +88,10 @@ def test_the_error_says_what_is_asked_and_what_is_there() -> None:
     for part in ("9 client actors", "cpus=1", "gpus=0.5", "6 CPUs", "1 GPUs", "2 nodes"):
         assert part in text
     assert "resources.actors" in text
+
+
+def test_gpus_that_nobody_asks_for_are_told() -> None:
+    (line,) = idle_gpus(ResourcesConfig(), [node(4, 1), node(4, 1)])
+    assert "2 GPUs" in line and "resources.gpus=0.25" in line
+    assert idle_gpus(ResourcesConfig(gpus=0.5), [node(4, 1)]) == []
+    assert idle_gpus(ResourcesConfig(), [node(4)]) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from raymmfl import configfile
 from raymmfl.config import Config
@@ -87,6 +88,9 @@ def test_two_trials_share_a_gpu(folder: Path) -> None:
     assert max(map(len, seen)) == 2, "both halves are in use at once, and no third"
     found = record.read(folder / "study")
     assert [trial.status for trial in found.trials] == ["finished"] * 4
+    if not torch.cuda.is_available():
+        history = (folder / "study" / "trial_0000" / "history.jsonl").read_text()
+        assert "torch finds no GPU" in history, "nobody takes a share of nothing for a GPU"
 
 
 def test_more_trials_than_fit_leave_nothing_behind(
