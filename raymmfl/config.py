@@ -196,7 +196,9 @@ class ResourcesConfig(Section):
         "auto", description="Client actors: what fits (auto), a number, or one per client."
     )
     cpus: float = Field(1.0, ge=0, description="Processors per client actor; may be a fraction.")
-    gpus: float = Field(0.0, ge=0, description="GPUs per client actor; may be a fraction; 0: the CPU.")
+    gpus: float = Field(
+        0.0, ge=0, description="GPUs per client actor; may be a fraction. With 0 the CPU computes."
+    )
     threads: int = Field(1, ge=1, description="Compute threads per client; part of the result.")
 
     @field_validator("actors")
