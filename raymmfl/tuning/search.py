@@ -25,6 +25,7 @@ from raymmfl.tuning.study import Stopping, Study
 from raymmfl.tuning.tally import Tally, named, value_name
 
 Result = dict[str, Any]
+PATIENCE = 50  # draws of what was tried before, one after the other
 _STATES = {
     "finished": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -61,6 +62,7 @@ class Search(OptunaSearch):  # type: ignore[misc]
             sampler=_sampler(study),
         )
         self.study, self.points, self.folder, self.listen = study, points, folder, listen
+        self.random = optuna.samplers.RandomSampler(seed=study.seed)
         self.trials: dict[str, Trial] = {}  # by Ray Tune's own id
         self._waiting: deque[str] = deque()  # begun in an earlier process, not ended
         self._scored: dict[str, set[int]] = {}
@@ -73,10 +75,10 @@ class Search(OptunaSearch):  # type: ignore[misc]
             self._ot_trials[trial_id] = self._ot_trials.pop(known)
             self.trials[trial_id] = self.trials.pop(known)
         else:
-            settings = plain(super().suggest(trial_id))
-            asked = self._ot_trials[trial_id]
-            number = asked.number
-            origin = "search" if number >= len(self.points) else "baseline" if number else "base"
+            settings = self._new_settings(trial_id)
+            asked, number = self._ot_trials[trial_id], len(self.trials)
+            given = asked.number < len(self.points)
+            origin = "search" if not given else "baseline" if number else "base"
             ranges = {name: describe(each) for name, each in asked.distributions.items()}
             trial = Trial(number, origin, plain(asked.params), settings, ranges)
             self.trials[trial_id] = trial
@@ -91,6 +93,23 @@ class Search(OptunaSearch):  # type: ignore[misc]
             "folder": trial.name,
             "settings": json.dumps(trial.settings),
         }
+
+    def _new_settings(self, trial_id: str) -> dict[str, Any]:
+        """Ask Optuna; a random setting where it suggests one that has been tried.
+
+        Equal settings give equal bits. What is not run is told as failed, which Optuna's samplers
+        pass over. A space that has little new to offer repeats itself in the end.
+        """
+        settings, own = plain(super().suggest(trial_id)), self._ot_study.sampler
+        for _ in range(PATIENCE):
+            known = (t.settings for t in self.trials.values() if t.status != "running")
+            if settings not in known:
+                break
+            self._ot_study.tell(self._ot_trials.pop(trial_id), state=TrialState.FAIL)
+            self._ot_study.sampler = self.random
+            settings = plain(super().suggest(trial_id))
+        self._ot_study.sampler = own
+        return settings
 
     def on_trial_result(self, trial_id: str, result: Result) -> None:
         """Tell Optuna the score after a round."""

@@ -110,6 +110,33 @@ def test_a_longer_study_begins_like_the_shorter(tmp_path: Path) -> None:
     assert after == (tmp_path / "other" / "trials.jsonl").read_bytes()
 
 
+def few(trial: optuna.Trial) -> None:
+    """Nine settings in all."""
+    algorithm = trial.suggest_categorical("algorithm", ["mf", "mf+mim"])
+    trial.suggest_categorical("train.lr", [0.001, 0.01, 0.1])
+    if algorithm == "mf+mim":
+        trial.suggest_categorical("mim.weight", [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    "changes", [HALVED, MULTI, {"stopping": None}], ids=["ASHA", "NSGA", "TPE"]
+)
+def test_what_was_tried_is_not_run_again(changes: dict[str, object], tmp_path: Path) -> None:
+    """Equal settings give equal bits; only where nothing new is left are they run again."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    part.mkdir()
+    drive(make_study(space=few, trials=8, **changes), whole, broken=[1])
+    trials = record.read(whole).trials
+    assert len({json.dumps(trial.settings, sort_keys=True) for trial in trials}) == 8
+    assert [trial.origin for trial in trials] == ["base", "baseline", *["search"] * 6]
+    for more in (3, 5, 8):  # a replay skips what was skipped
+        drive(make_study(space=few, trials=more, **changes), part, broken=[1])
+    assert (part / "trials.jsonl").read_bytes() == (whole / "trials.jsonl").read_bytes()
+    drive(make_study(space=few, trials=12, **changes), part, broken=[1])
+    assert len(record.read(part).trials) == 12
+
+
 def wider(trial: optuna.Trial) -> None:
     space(trial)
     trial.suggest_int("train.epochs", 1, 5)
