@@ -101,12 +101,17 @@ def validate(model: type[Tree], tree: Mapping[str, Any], where: str) -> Tree:
     """
     try:
         # JSON mode is strict about types and still takes lists for tuples.
-        return model.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return model.model_validate_json(json.dumps(tree, default=python_value), strict=True)
     except ValidationError as error:
         lines = dict.fromkeys(_explain(detail, model) for detail in error.errors())
         raise ConfigError(f"{where}:\n" + "\n".join(f"  {line}" for line in lines)) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def python_value(value: Any) -> Any:
+    """What JSON has for a value it does not know: a NumPy number's own, else its text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def change(config: Config, settings: Mapping[str, Any], where: str) -> Config:
@@ -185,7 +190,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a YAML configuration") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     tree = _parse(text, str(path))
     if tree is None:

@@ -1,6 +1,6 @@
 """What MLflow is told of a run beside its rounds, and where a person then looks at it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def open_mirror(
     parent: str | None = None,
     tags: Mapping[str, str] | None = None,
     leading: Sequence[str] = (),
+    without: Collection[str] = (),
 ) -> NullMirror:
     """Begin or continue to mirror a run folder.
 
@@ -45,13 +46,14 @@ def open_mirror(
         parent: MLflow's id of the run that this one belongs to.
         tags: further ones.
         leading: metrics that come first in MLflow; none for the task's own.
+        without: configuration keys that are no params there, as they say nothing of this run.
     """
     own = [f"val/global/all/{metric.key}" for metric in TASKS[config.task].headline]
     tree = config.model_dump(mode="json")
     params = {
         each.key: str(_leaf(tree, each.key))
         for each in configuration.fields()
-        if each.key != "tracking.uri"
+        if each.key not in ("tracking.uri", *without)
     }
     return Mirror.start(
         config,

@@ -266,7 +266,10 @@ class Mirror(NullMirror):
         store.open_experiment(self._note["experiment"])
         self._reached = True
         self._step_done()
-        self._mirrored = store.open_run(self._note["mirror"], self._name, self._tags, self._params)
+        begun_s = _written(self._run_dir, ("environment.json",))
+        self._mirrored = store.open_run(
+            self._note["mirror"], self._name, self._tags, self._params, begun_s
+        )
         self.run_id = store.run_id
         self._known.set()
         self._note |= {"experiment_id": store.experiment_id, "run_id": store.run_id}
@@ -292,7 +295,7 @@ class Mirror(NullMirror):
         if ending.model is not None and not store.has_model():
             self._log_model(store, ending, ending.model)
             self._step_done()
-        store.close(ending.status)
+        store.close(ending.status, _written(self._run_dir, ("history.jsonl", "result.json")))
         self._step_done()
 
     def _log_model(self, store: Store, ending: "_Ending", model: Model) -> None:
@@ -377,6 +380,15 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         found += [file for file in inside if file.is_file() and not file.name.startswith(".")]
     return found
+
+
+def _written(run_dir: Path, names: Sequence[str]) -> float:
+    """When the last of some files of a run was written; now, where there is none.
+
+    MLflow's own clock would tell when the copy was made, perhaps days after the run.
+    """
+    times = [(run_dir / name).stat().st_mtime for name in names if (run_dir / name).is_file()]
+    return max(times, default=time.time())
 
 
 def _note(run_dir: Path, uri: str, experiment: str) -> dict[str, Any]:

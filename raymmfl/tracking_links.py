@@ -30,8 +30,9 @@ class Site:
         return self._page(f"experiments/{self.experiment}/runs/{run_id}/artifacts/{quote(path)}")
 
     def table(self, study: str = "", metric: str = "", more_is_better: bool = True) -> str:
-        """The table of all runs, or of a study's, in the order of a metric."""
-        query = {"searchFilter": f"tags.study = '{study}'"} if study else {}
+        """The table of all runs, or of a study's trials, in the order of a metric."""
+        trials = f"tags.study = '{study}' and tags.role = 'trial'"
+        query = {"searchFilter": trials} if study else {}
         if metric:
             query["orderByKey"] = f"metrics.`{metric}`"
             query["orderByAsc"] = "false" if more_is_better else "true"

@@ -82,9 +82,21 @@ class Store:
             self.experiment_id = str(made)
 
     def open_run(
-        self, token: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]
+        self,
+        token: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+        begun_s: float,
     ) -> set[int]:
         """Find the run by its token, or make it, and add the tags and params it lacks.
+
+        Args:
+            token: its own, for ever.
+            name: for people.
+            tags: of the run.
+            params: of the run.
+            begun_s: when it began, in seconds since 1970.
 
         Returns:
             The rounds that the store holds whole.
@@ -95,7 +107,9 @@ class Store:
             if run.info.status != "RUNNING":
                 self._client.update_run(run.info.run_id, status="RUNNING")
         else:
-            run = self._client.create_run(self.experiment_id, tags={TOKEN: token}, run_name=name)
+            run = self._client.create_run(
+                self.experiment_id, int(begun_s * 1000), tags={TOKEN: token}, run_name=name
+            )
         self.run_id = run.info.run_id
         short = {key: hide(str(value), self.uri)[:VALUE_LENGTH] for key, value in tags.items()}
         new_tags = {key: value for key, value in short.items() if run.data.tags.get(key) != value}
@@ -199,9 +213,9 @@ class Store:
         output = self._entities.LoggedModelOutput(entry.model_id, step=0)
         self._client.log_outputs(self.run_id, [output])
 
-    def close(self, status: str) -> None:
-        """Set how the run ended."""
-        self._client.set_terminated(self.run_id, status)
+    def close(self, status: str, ended_s: float) -> None:
+        """Set how the run ended, and when, in seconds since 1970."""
+        self._client.set_terminated(self.run_id, status, int(ended_s * 1000))
 
     def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)

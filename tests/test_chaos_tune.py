@@ -1,6 +1,7 @@
 """Studies that are killed, whose clients die, whose store is locked: they end as undisturbed."""
 
 import random
+import re
 import signal
 import sqlite3
 import threading
@@ -142,9 +143,9 @@ def check_whole(folder: Path, store: Path, wanted: Undisturbed, digests: Digests
 
 # Where the study's process is killed: a line to wait for, and up to how many seconds later.
 MOMENTS = {
-    "as a trial begins": ("trial 1/4 begins", 2.0),
-    "in the middle of a trial": ("trial 2/4 begins", 8.0),
-    "around the end of a trial": ("trial 3/4 begins", 12.0),
+    "as a trial begins": ("trial 1 (2 of 5) begins", 2.0),
+    "in the middle of a trial": ("trial 2 (3 of 5) begins", 8.0),
+    "around the end of a trial": ("trial 3 (4 of 5) begins", 12.0),
 }
 
 
@@ -168,7 +169,7 @@ def test_study_killed(
     before = record.read(tmp_path / "study")
     last = launch("tune", "study.py", "--out", "study", "--resume")
     assert last.end() == 0, last.errors.read_text()
-    begun = [line for line in last.lines if line.startswith("trial ") and " begins " in line]
+    begun = [line for line in last.lines if re.match(r"trial .*\) (begins|continues) ", line)]
     ended = [trial for trial in before.trials if trial.status != "running"]
     assert len(begun) == TRIALS - len(ended), "no trial that had ended was run again"
     check_whole(tmp_path, store, undisturbed, digests)
@@ -184,7 +185,7 @@ def test_interrupted_by_hand(
 ) -> None:
     prepare(tiny, tmp_path, f"sqlite:///{store}")
     command = launch("tune", "study.py", "--out", "study")
-    command.until("trial 2/4 begins")
+    command.until("trial 2 (3 of 5) begins")
     assert command.stop(signal.SIGINT, group=True) == 130
     assert any("--resume continues study" in line for line in command.lines)
     with sqlite3.connect(store) as base:
@@ -205,7 +206,7 @@ def test_clients_killed_and_the_store_locked(
 ) -> None:
     prepare(tiny, tmp_path, f"sqlite:///{store}")
     command = launch("tune", "study.py", "--out", "study")
-    command.until("trial 0/4 finished")
+    command.until("trial 0 (1 of 5) finished")
 
     def lock() -> None:
         base = sqlite3.connect(store, timeout=30)
@@ -250,7 +251,7 @@ def test_the_mlflow_server_killed_in_the_middle(
     server = servers.begin(arguments, port, tmp_path / "server.txt")
     prepare(tiny, tmp_path, f"http://127.0.0.1:{port}")
     command = launch("tune", "study.py", "--out", "study")
-    command.until("trial 1/4 begins")
+    command.until("trial 1 (2 of 5) begins")
     servers.end(server, kill=True)
     assert command.end() == 0, command.errors.read_text()
     (warning,) = [line for line in command.lines if line.startswith("warning: ")]

@@ -38,12 +38,14 @@ class Run:
         folder: the run folder.
         config: its configuration, with the study's ``tracking``.
         role: ``trial`` or ``confirm``.
+        without: searched keys that it was not asked for; parallel coordinates would draw them.
         tags: of its own.
     """
 
     folder: Path
     config: Config
     role: str
+    without: frozenset[str]
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -155,6 +157,7 @@ class StudyMirror:
                 parent=self.parent.run_id,
                 tags={"study": self.folder.name, **run.tags},
                 leading=self.leading,
+                without=run.without,
             )
         return self._children[run.folder]
 
@@ -182,7 +185,11 @@ def child_of(recorded: Recorded, trial: Trial, base: Config) -> Run:
     config = base.model_copy(update={"baselines": ()})
     with contextlib.suppress(ConfigError):  # why the trial failed
         config = configfile.change(config, trial.settings, trial.name)
-    return Run(recorded.path(trial), config, "trial", tags)
+    return Run(recorded.path(trial), config, "trial", _unasked(recorded, trial), tags)
+
+
+def _unasked(recorded: Recorded, trial: Trial) -> frozenset[str]:
+    return frozenset(recorded.facts["space"].keys() - trial.settings.keys())
 
 
 def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
@@ -207,11 +214,14 @@ def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
             run.tags["best"] = "false"
         if closed_as(run.folder, base) != CLOSED[trial.status] or keep != note.exists():
             found.append((run, CLOSED[trial.status], keep))
+    by_name = {trial.name: trial for trial in recorded.trials}
     for result in sorted(folder.glob("confirm/*/result.json")):
+        trial = by_name[result.parent.name.rpartition("-seed")[0]]
         if closed_as(result.parent, base) != "FINISHED":
             config = configfile.load(result.parent / "config.yaml")
             tracked = config.model_copy(update={"tracking": base.tracking})
-            found.append((Run(result.parent, tracked, "confirm"), "FINISHED", False))
+            run = Run(result.parent, tracked, "confirm", _unasked(recorded, trial))
+            found.append((run, "FINISHED", False))
     return found
 
 

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from raymmfl.configfile import python_value
 from raymmfl.errors import CheckpointError, RunError
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Recorded, Trial
@@ -239,7 +240,7 @@ def results(recorded: Recorded, trial: Trial) -> list[Result]:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Settings as they come back from the record."""
-    found: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    found: dict[str, Any] = json.loads(json.dumps(settings, default=python_value))
     return found
 
 

@@ -1,6 +1,7 @@
 """A study's space, tried out before anything starts; and the settings that are tried first."""
 
 import json
+import re
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import optuna
 from raymmfl.config import Config
 from raymmfl.configfile import change, fields
 from raymmfl.errors import ConfigError
+from raymmfl.tuning.record import in_words
 from raymmfl.tuning.study import Settings, Study
 
 FIXED = (
@@ -55,9 +57,10 @@ def check_space(study: Study, base: Config) -> Checked:
         trial = drawn.ask()
         settings = settings_of(study, trial)
         _check_names(study, settings)
-        change(base, settings, f"the space of {study.name}")
         for name, distribution in trial.distributions.items():
+            _check_plain(study, name, distribution)
             seen.setdefault(name, distribution)
+        change(base, settings, f"the space of {study.name}")
     if not seen:
         raise ConfigError(f"the space of {study.name} is empty: it asks its trial for nothing")
     points = []
@@ -74,12 +77,30 @@ def _check_names(study: Study, names: Mapping[str, Any]) -> None:
     """Refuse keys that are the same for all trials of a study."""
     fixed = FIXED if study.stopping is None else (*FIXED, "rounds")
     for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"the space of {study.name} asks for {name!r}; names are configuration keys, such "
+                f"as 'train.lr'"
+            )
         if any(name == key or name.startswith(f"{key}.") for key in fixed):
             why = " while trials are stopped by rounds" if name == "rounds" else ""
             raise ConfigError(
                 f"the space of {study.name} sets {name!r}, which cannot be searched{why}; "
                 f"set it in the base or in overrides"
             )
+
+
+def _check_plain(
+    study: Study, name: str, distribution: optuna.distributions.BaseDistribution
+) -> None:
+    """Refuse choices that JSON does not have, such as NumPy's numbers."""
+    try:
+        describe(distribution)
+    except TypeError as error:
+        raise ConfigError(
+            f"the space of {study.name}: the choices of {name!r} must be plain numbers, words or "
+            f"lists of them: {error}"
+        ) from None
 
 
 def settings_of(study: Study, trial: Any) -> dict[str, Any]:
@@ -94,15 +115,23 @@ def returned_by(study: Study, trial: Any) -> dict[str, Any]:
     Raises:
         ConfigError: the space's own code fails, as with an empty range.
     """
-    try:
-        returned = study.space(trial)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        code = getattr(study.space, "__code__", None)
-        where = line_of(error, code.co_filename) if code else ""
-        raise ConfigError(
-            f"the space of {study.name}{where}: {type(error).__name__}: {text}"
-        ) from None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            returned = study.space(trial)
+        except (Exception, SystemExit) as error:
+            text = " ".join(str(error).split())
+            code = getattr(study.space, "__code__", None)
+            where = line_of(error, code.co_filename) if code else ""
+            raise ConfigError(
+                f"the space of {study.name}{where}: {type(error).__name__}: {text}"
+            ) from None
+    for each in caught:  # the rest is about how Optuna keeps studies, which it does not here
+        if "Inconsistent parameter values" in str(each.message):
+            name = re.findall(r'"(.*?)"', str(each.message))[0]
+            raise ConfigError(
+                f"the space of {study.name} asks for {name!r} twice with different ranges"
+            )
     if returned is not None and not isinstance(returned, Mapping):
         raise ConfigError(
             f"the space of {study.name} returns {type(returned).__name__}; it must return "
@@ -111,7 +140,7 @@ def returned_by(study: Study, trial: Any) -> dict[str, Any]:
     return dict(returned or {})
 
 
-def line_of(error: Exception, source: str) -> str:
+def line_of(error: BaseException, source: str) -> str:
     """The last line of a file that an error came through, as ``, line 12``; empty if none did."""
     lines = [each.lineno for each in traceback.extract_tb(error.__traceback__)
              if each.filename == source]  # fmt: skip
@@ -128,18 +157,17 @@ def _point(study: Study, base: Config, changes: Settings, what: str) -> dict[str
     tree = base.model_dump(mode="json")
     values = {each.key: leaf(tree, each.key) for each in fields()} | dict(changes)
     trial = optuna.trial.FixedTrial(values)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            settings = settings_of(study, trial)
-        except ConfigError as error:
-            raise ConfigError(f"{what} is not in the space: {error}") from None
-    if caught:
-        text = " ".join(str(caught[0].message).split())
-        raise ConfigError(
-            f"{what} is not in the space of {study.name}: {text}; widen the range, or change the "
-            f"base (overrides)"
-        )
+    try:
+        settings = settings_of(study, trial)
+    except ConfigError as error:
+        raise ConfigError(f"{what} is not in the space: {error}") from None
+    for name, distribution in trial.distributions.items():
+        if not _holds(distribution, trial.params[name]):
+            raise ConfigError(
+                f"{what} is not in the space of {study.name}: {name}={trial.params[name]}, where "
+                f"the space has {in_words(describe(distribution))}; widen it, or change the base "
+                f"(overrides)"
+            )
     unused = set(changes) - set(trial.params)
     if unused:
         raise ConfigError(
@@ -147,6 +175,14 @@ def _point(study: Study, base: Config, changes: Settings, what: str) -> dict[str
         )
     change(base, settings, f"{what} of {study.name}")
     return dict(trial.params)
+
+
+def _holds(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
+    """Whether a value may be drawn; Optuna's own test is private."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return value in distribution.choices
+    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
+    return bool(low <= value <= high)
 
 
 def leaf(tree: Any, key: str) -> Any:

@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optuna
+from pydantic import ConfigDict, Field, StrictInt
+from pydantic.dataclasses import dataclass
 
 from raymmfl.errors import ConfigError
 
 Settings = Mapping[str, Any]  # configuration keys and their values
 Space = Callable[[optuna.Trial], Settings | None]
+Some = Annotated[StrictInt, Field(ge=1)]
+Several = Annotated[StrictInt, Field(ge=2)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**32)]
 TOTALS = ("mb", "flops")  # what is counted over all rounds of a trial so far
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Stopping:
     """Asynchronous successive halving by rounds (ASHA; Li et al., MLSys 2020, arXiv 1810.05934).
 
@@ -24,11 +28,11 @@ class Stopping:
         keep: one in ``keep`` trials is let past such a round.
     """
 
-    first: int = 3
-    keep: int = 3
+    first: Some = 3
+    keep: Several = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Study:
     """A search.
 
@@ -56,30 +60,24 @@ class Study:
     objectives: Mapping[str, Literal["max", "min"]]
     overrides: tuple[str, ...] = ()
     baselines: tuple[Settings, ...] = ()
-    trials: int = 16
+    trials: Some = 16
     stopping: Stopping | None = Stopping()
-    seed: int = 0
-    startup: int = 8
+    seed: Seed = 0
+    startup: Several = 8
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            self._refuse(f"name {self.name!r}: letters, digits, '.', '_' and '-' only")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            self._refuse(f"name {self.name!r}: up to 100 letters, digits, '.', '_' and '-' only")
         if not self.objectives:
             self._refuse("objectives: there is none; write {'val/global/all/f1_macro': 'max'}")
-        for metric, aim in self.objectives.items():
+        for metric in self.objectives:
             if metric not in TOTALS and not metric.startswith("val/"):
                 self._refuse(
                     f"objective {metric!r}: a search sees the validation split alone; it must "
                     f"start with val/, or be one of {', '.join(TOTALS)}"
                 )
-            if aim not in ("max", "min"):
-                self._refuse(f"objective {metric!r}: {aim!r} is neither 'max' nor 'min'")
         if self.stopping is not None and len(self.objectives) > 1:
             self._refuse("several objectives know no early stopping; write stopping=None")
-        if self.stopping is not None and (self.stopping.first < 1 or self.stopping.keep < 2):
-            self._refuse("stopping: first must be at least 1, and keep at least 2")
-        if self.trials < 1 or self.startup < 2:
-            self._refuse("trials must be at least 1, and startup at least 2")
 
     @property
     def headline(self) -> str:

@@ -2,9 +2,13 @@
 
 import importlib.util
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from raymmfl.configfile import nearest
 from raymmfl.errors import ConfigError
 from raymmfl.tuning.space import line_of
 from raymmfl.tuning.study import Study
@@ -32,12 +36,15 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None =
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ConfigError(
-            f"{path}, line {error.lineno}: not Python: {error.msg}: {(error.text or '').strip()}"
-        ) from None
+        where = f", line {error.lineno}" if error.lineno else ""
+        what = ": ".join(filter(None, ["not Python", error.msg, (error.text or "").strip()]))
+        raise ConfigError(f"{path}{where}: {what}") from None
+    except ValidationError as error:
+        where, what = line_of(error, str(spec.origin)), "; ".join(map(_told, error.errors()))
+        raise ConfigError(f"{path}{where}: {what}") from None
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:
+        raise ConfigError(f"{path}{line_of(error, str(spec.origin))}: {error}") from None
+    except (Exception, SystemExit) as error:
         where = line_of(error, str(spec.origin))
         raise ConfigError(f"{path}{where}: {type(error).__name__}: {error}") from None
     finally:
@@ -47,3 +54,14 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None =
         raise ConfigError(f"{path} defines no study; it must hold a line STUDY = Study(...)")
     changed = replace(study, overrides=(*study.overrides, *overrides))
     return changed if trials is None else replace(changed, trials=trials)
+
+
+def _told(detail: ErrorDetails) -> str:
+    """What is wrong with a part of a study, in a few words."""
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"].startswith("missing"):
+        return f"{name} is missing"
+    if detail["type"] == "unexpected_keyword_argument":
+        known = [field.name for field in fields(Study)]
+        return f"{name} is no part of a study{nearest(name, known)}; its parts: {', '.join(known)}"
+    return f"{name}={detail['input']!r}: {detail['msg'].replace('Input should', 'it should')}"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raymmfl import history
 from raymmfl.tuning.record import Recorded, Trial
 
 SHOWN = 10  # trials in the closing table
@@ -12,15 +13,19 @@ def heading(recorded: Recorded, clients: int, actors: int, concurrent: int) -> s
     """What will happen: how many trials, of what, how many at a time."""
     facts = recorded.facts
     aims = ", ".join(f"{aim} {metric}" for metric, aim in recorded.objectives.items())
-    stopping = facts["stopping"]
+    stopping, points = facts["stopping"], len(facts["points"])
     how = (
-        f"one in {stopping['keep']} is let past round {stopping['first']} (ASHA, seeded TPE)"
+        f"one in {stopping['keep']} is let past round {stopping['first']} (ASHA)"
         if stopping
-        else f"all run to the end (seeded {'TPE' if len(recorded.objectives) == 1 else 'NSGA-II'})"
+        else "all run to the end"
     )
+    length = "" if "rounds" in facts["space"] else f" of {facts['base']['rounds']} rounds"
+    given = "the base's setting" + (f" and {points - 1} baselines" if points > 1 else "")
+    sampler = "TPE" if len(recorded.objectives) == 1 else "NSGA-II"
     return (
-        f"study {facts['name']}: {aims}; {facts['trials']} trials of {facts['base']['rounds']} "
-        f"rounds with {clients} clients, {how}\n"
+        f"study {facts['name']}: {aims}; {facts['trials']} trials{length} with {clients} clients, "
+        f"{how}\n"
+        f"first {given}, then {max(0, facts['trials'] - points)} that {sampler} suggests\n"
         f"{concurrent} at a time, each with {actors} client actor{'s' if actors > 1 else ''}; "
         f"study folder: {recorded.folder}"
     )
@@ -30,7 +35,9 @@ def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str
     """One line when a trial begins or has ended."""
     start = _start(recorded, trial)
     if trial.status == "running":
-        return f"{start} begins  {in_words(trial.settings)}"
+        done = history.read(recorded.path(trial) / "history.jsonl")
+        verb = f"continues after round {done[-1]['round']}" if done else "begins"
+        return f"{start} {verb}  {in_words(trial.settings)}"
     if trial.status == "failed":
         return f"{start} failed after round {trial.round}: {trial.reason}"
     scores = _scores(recorded, trial)
@@ -38,7 +45,8 @@ def trial_line(recorded: Recorded, trial: Trial, trials: Sequence[Trial]) -> str
         return f"{start} stopped after round {trial.round}  {scores}"
     shown = Recorded(recorded.folder, recorded.facts, list(trials), [])
     if len(recorded.objectives) > 1:
-        return f"{start} finished  {scores}  (front: {len(shown.front())} trials)"
+        front = len(shown.front())
+        return f"{start} finished  {scores}  (front: {front} trial{'s' if front > 1 else ''})"
     best = shown.ranked()[0]
     return f"{start} finished  {scores}  (best: {best.values[0]:.4g}, trial {best.number})"
 
@@ -87,8 +95,9 @@ def in_words(settings: Mapping[str, Any]) -> str:
 
 
 def _start(recorded: Recorded, trial: Trial) -> str:
-    last = recorded.facts["trials"] - 1
-    return f"trial {trial.number:>{len(str(last))}}/{last}"
+    planned = recorded.facts["trials"]
+    width = len(str(planned))
+    return f"trial {trial.number:>{width}} ({trial.number + 1:>{width}} of {planned})"
 
 
 def _value(value: Any) -> str:

@@ -134,7 +134,7 @@ def test_an_interrupted_study_gives_back_what_it_had_reserved(tiny: Make, tmp_pa
         raise KeyboardInterrupt
 
     def say(line: str) -> None:
-        if line.startswith("trial 0/2 begins"):
+        if line.startswith("trial 0 (1 of 3) begins"):
             signal.setitimer(signal.ITIMER_REAL, 4.0)
 
     study = small(tiny, tmp_path, run={"rounds": 500})

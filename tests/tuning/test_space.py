@@ -1,8 +1,11 @@
 """Tests of a study's space before anything starts."""
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -45,6 +48,20 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no choices": (of(lambda t: t.suggest_categorical("train.optimizer", [])), ["choices"]),
     "refused": (of(lambda t: void(t.suggest_int("train.epochs", -5, 0))), ["-2 is not"]),
+    "twice": (
+        of(
+            lambda t: void(
+                (t.suggest_int("train.epochs", 1, 3), t.suggest_int("train.epochs", 2, 9))
+            )
+        ),
+        ["'train.epochs' twice"],
+    ),
+    "no key": (of(lambda t: {3: t.suggest_float("train.lr", 0.0001, 1)}), ["asks for 3"]),
+    "goes away": (of(lambda t: sys.exit(0)), ["line ", "SystemExit"]),
+    "NumPy's": (
+        of(lambda t: void(t.suggest_categorical("train.epochs", list(np.array([1, 2]))))),
+        ["'train.epochs'", "plain"],
+    ),
     "its own bug": (of(lambda t: dict[str, int]()["x"]), ["KeyError"]),
     "empty": (of(lambda t: None), ["asks its trial for nothing"]),
     "no mapping": (of(lambda t: t.suggest_float("mim.weight", 0, 1)), ["float"]),
@@ -60,7 +77,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "base outside": (
         of(lambda t: void(t.suggest_float("train.lr", 0.5, 1))),
-        ["base's own", "0.001"],
+        ["base's own", "train.lr=0.001, where the space has 0.5 to 1;"],
     ),
     "baseline outside": (
         {"baselines": ({"algorithm": "fedavg"},)},
@@ -89,16 +106,30 @@ def test_a_space_that_cannot_be(case: str, tiny: Make) -> None:
         ({"name": "a b"}, "letters, digits"),
         ({"objectives": {}}, "there is none"),
         ({"objectives": {"test/global/all/map": "max"}}, "sees the validation split alone"),
-        ({"objectives": {SCORE: "most"}}, "neither 'max' nor 'min'"),
+        ({"name": "a" * 101}, "up to 100 letters"),
         ({"objectives": {SCORE: "max", "mb": "min"}}, "no early stopping"),
-        ({"stopping": Stopping(first=0)}, "first must be at least 1"),
-        ({"stopping": Stopping(keep=1)}, "keep at least 2"),
-        ({"trials": 0}, "trials must be at least 1"),
     ],
 )
 def test_a_study_that_cannot_be(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make_study(**changes)
+
+
+def test_what_optuna_warns_of_is_no_error(tiny: Make) -> None:
+    """A step that does not divide its range, choices that are lists."""
+
+    def odd(trial: optuna.Trial) -> None:
+        trial.suggest_int("train.epochs", 1, 6, step=2)
+        trial.suggest_categorical("train.batch_size", [2, 4])
+        trial.suggest_categorical("clients.sensors", [["S1", "S2"], ["S1"]])  # type: ignore[list-item]
+
+    config = tiny(algorithm="mf", train={"batch_size": 4}, clients={"sensors": ["S1", "S2"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = check_space(make_study(space=odd), config)
+    assert found.points == [
+        {"train.epochs": 1, "train.batch_size": 4, "clients.sensors": ["S1", "S2"]}
+    ]
 
 
 def test_a_multi_objective_study_may_search_over_rounds(tiny: Make) -> None:

@@ -33,14 +33,40 @@ def test_overrides_and_trials_go_on_top(monkeypatch: pytest.MonkeyPatch) -> None
     assert configfile.load(study.base, study.overrides).rounds == 7
 
 
+GIVEN = """from raymmfl.tuning.study import *
+GIVEN = dict(name="x", base="b", space=print, objectives={"val/loss": "min"})
+STUDY = Study(**GIVEN | dict("""
+
 BAD = {
     "x = (": ["line 1", "not Python"],
     "a = 1\nb = a / 0": ["line 2", "ZeroDivisionError"],
     "import nowhere_to_be_found": ["line 1", "nowhere_to_be_found"],
     "STUDY = 3": ["STUDY = Study(...)"],
     "from raymmfl.tuning.study import Study\n"
-    "STUDY = Study(name='', base='', space=None, objectives={})": ["letters, digits"],
-    "from raymmfl.tuning.study import Study\nSTUDY = Study(nom='x')": ["line 2", "nom"],
+    "STUDY = Study(name='', base='', space=print, objectives={})": ["letters, digits"],
+    "import sys\nsys.exit(0)": ["line 2", "SystemExit"],
+    "a = '\0'": ["null bytes"],
+    **{
+        GIVEN + text + "))": ["line 3", *words]
+        for text, words in {
+            "trails=3": ["trails is no part", "did you mean 'trials'?"],
+            "trials=3.5": ["trials=3.5: it should be a valid integer"],
+            "trials=0": ["trials=0: it should be greater than or equal to 1"],
+            "seed=-1": ["seed=-1"],
+            "seed=None": ["seed=None"],
+            "startup=1": ["startup=1"],
+            "base=0": ["base=0"],
+            "overrides=(3,)": ["overrides.0=3"],
+            "baselines=({'train.lr': 0.1})": [
+                "baselines={'train.lr': 0.1}: it should be a valid tuple"
+            ],
+            "objectives={'val/loss': 'up'}": ["'up': it should be 'max' or 'min'"],
+            "name='a b'": ["letters, digits"],
+            "stopping=Stopping(first=0)": ["first=0"],
+            "stopping=Stopping(keep=1)": ["keep=1"],
+            "stopping=3": ["stopping=3", "Stopping"],
+        }.items()
+    },
 }
 
 

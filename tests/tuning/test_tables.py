@@ -1,13 +1,15 @@
 """Tests of what a study says of itself on the terminal."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raymmfl import history
 from raymmfl.tuning import tables
 from raymmfl.tuning.record import Recorded, Trial
-from tests.tuning.by_hand import SCORE
+from tests.tuning.by_hand import SCORE, line
 
 
 def trial(number: int, status: str, value: float | None = None, **settings: Any) -> Trial:
@@ -37,14 +39,32 @@ STUDY = Recorded(
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (1, "trial  1/11 stopped after round 3  global/all/f1_macro 0.9"),
-        (2, "trial  2/11 finished  global/all/f1_macro 0.75  (best: 0.75, trial 2)"),
-        (3, "trial  3/11 failed after round 3: no update was accepted"),
-        (4, "trial  4/11 begins  (base)"),
+        (1, "trial  1 ( 2 of 12) stopped after round 3  global/all/f1_macro 0.9"),
+        (2, "trial  2 ( 3 of 12) finished  global/all/f1_macro 0.75  (best: 0.75, trial 2)"),
+        (3, "trial  3 ( 4 of 12) failed after round 3: no update was accepted"),
+        (4, "trial  4 ( 5 of 12) begins  (base)"),
     ],
 )
 def test_a_line_per_trial(number: int, said: str) -> None:
     assert tables.trial_line(STUDY, TRIALS[number], TRIALS) == said
+
+
+def test_a_trial_that_was_interrupted_continues(tmp_path: Path) -> None:
+    study = replace(STUDY, folder=tmp_path)
+    path = study.path(TRIALS[4]) / "history.jsonl"
+    path.parent.mkdir()
+    history.append(path, line(2, 0.5))
+    said = tables.trial_line(study, TRIALS[4], TRIALS)
+    assert said == "trial  4 ( 5 of 12) continues after round 2  (base)"
+
+
+def test_what_will_happen() -> None:
+    facts = STUDY.facts | {"points": [{}, {"algorithm": "mf"}, {"algorithm": "mf+fw"}]}
+    told = tables.heading(replace(STUDY, facts=facts | {"space": {}}), 4, 2, 1).splitlines()
+    assert "12 trials of 3 rounds with 4 clients, one in 3 is let past round 3 (ASHA)" in told[0]
+    assert told[1] == "first the base's setting and 2 baselines, then 9 that TPE suggests"
+    searched = facts | {"space": {"rounds": {}}}
+    assert "12 trials with 4 clients" in tables.heading(replace(STUDY, facts=searched), 4, 2, 1)
 
 
 def test_a_stopped_trial_is_not_the_best_however_good() -> None:
@@ -63,7 +83,8 @@ def test_why_trials_failed() -> None:
 
 
 def test_a_long_trial_is_heard_of() -> None:
-    assert tables.round_line(STUDY, TRIALS[4], 7, 30) == "trial  4/11 has run 7 of 30 rounds"
+    said = tables.round_line(STUDY, TRIALS[4], 7, 30)
+    assert said == "trial  4 ( 5 of 12) has run 7 of 30 rounds"
 
 
 @pytest.mark.parametrize(
