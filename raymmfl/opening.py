@@ -18,7 +18,7 @@ from raymmfl.rounds import Say, Steer
 from raymmfl.runtime.worker import make_plan
 from raymmfl.scoring import Runtime, Split
 from raymmfl.tasks import TASKS
-from raymmfl.tracking import check_uri
+from raymmfl.tracking_uri import check_store
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def opened(
         RaymmflError: of the kind that fits.
     """
     if config.tracking.mlflow:
-        check_uri(config.tracking.uri)
+        check_store(config.tracking.uri)
     archive = Archive.open(config.archive.path, config.archive.coarsest_m)
     _check_masks(config, archive)
     clients = partition(archive, config.clients, config.seed)

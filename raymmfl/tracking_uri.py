@@ -3,6 +3,7 @@
 Standard library only, so that a wrong address ends a command before MLflow is imported.
 """
 
+import contextlib
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from raymmfl.errors import ConfigError
 
 SERVERS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SQLITE = b"SQLite format 3\0"  # what such files begin with
 ALLOWED = "sqlite:///FILE, http(s)://HOST, postgresql://, mysql://, mssql:// or databricks"
 
 
@@ -45,6 +47,25 @@ def check_uri(uri: str) -> None:
         ) from None
     if not host:
         raise ConfigError(f"{what} names no host; write {scheme}://HOST:PORT")
+
+
+def check_store(uri: str) -> None:
+    """Refuse an address as :func:`check_uri` does, and a file that is no data base.
+
+    Only where a command starts: what becomes of a store later is no reason to end a run.
+
+    Raises:
+        ConfigError: with what is wrong.
+    """
+    check_uri(uri)
+    if kind(uri) == "sqlite":
+        with contextlib.suppress(OSError), sqlite_file(uri).open("rb") as file:
+            begin = file.read(len(SQLITE))
+            if begin not in (b"", SQLITE):
+                raise ConfigError(
+                    f"tracking.uri: {redact(uri)!r}: {sqlite_file(uri)} is no SQLite data base; "
+                    f"move it away, or name another file"
+                )
 
 
 def kind(uri: str) -> str:

@@ -16,7 +16,7 @@ from raymmfl.tuning import record
 from raymmfl.tuning.links import look
 from raymmfl.tuning.mirror import StudyMirror, missing
 from tests import servers
-from tests.tuning.by_hand import SCORE, drive, make_study
+from tests.tuning.by_hand import SCORE, drive, make_facts, make_study
 
 ATTEMPTS = 4  # a busy machine may not have drawn the page when the browser's own time is over
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -55,13 +55,8 @@ def said(
     run(config, folder / "alone", say=lines.append)
 
     study = make_study(name="sweep")
-    facts = {
-        "name": study.name, "objectives": dict(study.objectives), "trials": study.trials,
-        "stopping": None, "seed": 0, "space": {}, "versions": {"optuna": "?"},
-        "base": {"rounds": 6},
-    }  # fmt: skip
     (folder / "sweep").mkdir()
-    record.write_facts(folder / "sweep", facts)
+    record.write_facts(folder / "sweep", make_facts(name=study.name))
     drive(study, folder / "sweep")
     recorded = record.read(folder / "sweep")
     mirror = StudyMirror(recorded, config, archive)

@@ -17,7 +17,7 @@ def test_the_table_of_runs() -> None:
     table = "http://127.0.0.1:5000/#/experiments/1/runs?"
     assert SITE.table() == f"{table}workflowType=machine_learning"
     assert SITE.table("sweep", "val/loss", more_is_better=False) == (
-        f"{table}searchFilter=tags.study%20%3D%20%27sweep%27"
+        f"{table}searchFilter=tags.study%20%3D%20%27sweep%27%20and%20tags.role%20%3D%20%27trial%27"
         "&orderByKey=metrics.%60val/loss%60&orderByAsc=true&workflowType=machine_learning"
     )
 

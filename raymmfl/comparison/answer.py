@@ -26,7 +26,9 @@ def answer(comparison: Comparison) -> str:
     if comparison.study is not None:
         return f"{ahead}; {_of_study(comparison, best)}."
     if len(rows) == 1:
-        return f"{ahead}; it is the only setting."
+        others = len(comparison.entries) - len(best.entries)
+        only = "the only setting" + (" of which a run has ended" if others else "")
+        return f"{ahead}; it is {only}."
     return f"{ahead}; {_against(best, rows[1], comparison)}."
 
 
@@ -53,14 +55,14 @@ def _of_study(comparison: Comparison, best: Group) -> str:
     ended = len(comparison.ranked)
     base = next((e for e in comparison.entries if e.name == "trial_0000"), None)
     value = base.last(comparison.metric) if base is not None else None
+    if base is not None and base.name == best.name:
+        return (
+            f"the base's own setting is the best of {ended} finished trials: one seed, on "
+            f"validation; so far there is no gain to confirm"
+        )
     gain = ""
     if base is not None and base.status == "finished" and value is not None:
-        gain = (
-            "the base's own setting is the best"
-            if base.name == best.name
-            else f"{best.mean - value:+.4f} against the base"
-        )
-        gain += ", "
+        gain = f"{best.mean - value:+.4f} against the base, "
     return (
         f"{gain}of {ended} finished trials. One seed, and validation chose it: not sure; "
         f"`raymmfl tune ... --resume --confirm 5` tells whether the gain survives"

@@ -147,6 +147,8 @@ def read(paths: Sequence[Path], metric: str | None = None) -> Comparison:
     """
     if not paths:
         raise ConfigError("compare: name at least two run folders, or one study")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError("compare: a folder is named twice")
     if len(paths) == 1 and record.is_study(paths[0]):
         return _study(paths[0], metric)
     studies = [path for path in paths if record.is_study(path)]
@@ -165,6 +167,7 @@ def _study(folder: Path, metric: str | None) -> Comparison:
     found = record.read(folder)
     if not found.trials:
         raise CheckpointError(f"{folder} has no trial yet; let it run first")
+    record.check_folders(found)
     entries = []
     searched = {name for trial in found.trials for name in trial.settings}
     for trial in found.trials:
@@ -261,18 +264,24 @@ def _leading(entries: Sequence[Entry]) -> str:
 def _check(entries: Sequence[Entry], metric: str) -> None:
     if any(entry.last(metric) is not None for entry in entries):
         return
+    if all(entry.status == "failed" for entry in entries):
+        raise ConfigError(f"every training failed; {entries[0].name}: {entries[0].reason}")
     known = sorted(
         {name for each in entries for line in each.lines[-1:] for name in line["metrics"]}
         | {name for each in entries for name in each.test}
     )
     hint = configuration.nearest(metric, known)
     shown = [name for name in known if name.count("/") == 3]
+    if not shown:
+        raise ConfigError("no training was scored yet; let them run first")
     raise ConfigError(f"--metric {metric!r}: no run has it{hint}; there are {', '.join(shown)}")
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     return found

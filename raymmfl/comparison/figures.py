@@ -78,7 +78,7 @@ def importance(shares: Sequence[Importance], title: str, out: Path) -> Path:
         shown = list(reversed(shares))
         names = [each.setting for each in shown]
         bars = axis.barh(names, [each.share for each in shown], color=COLOURS[0], height=0.6)
-        labels = [f"{each.share:.2f}  of {each.trials} trials" for each in shown]
+        labels = [f"{each.share:.2f}  (from {each.trials} trials)" for each in shown]
         axis.bar_label(bars, labels, padding=3)
         axis.set_xlim(0, 1.32)
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
@@ -119,7 +119,9 @@ def pareto_front(comparison: Comparison, out: Path) -> Path:
                 axis.set_xscale("log")
             axis.set_xlabel(_objective(name, study.objectives[name]))
         axes[0].set_ylabel(_objective(first, study.objectives[first]))
-        axes[0].set_title("● no other trial is better in all objectives; numbers are trials")
+        axes[0].set_title(
+            "filled: no other trial is as good in all and better in one; numbers are trials"
+        )
         header = ["trial", *study.objectives, "on_front"]
         rows = [[t.number, *t.values, t.number in front] for t in study.finished()]
         return save(figure, out, header, rows)

@@ -10,6 +10,7 @@ from raymmfl.comparison.entries import Comparison
 from raymmfl.comparison.scales import Scale, numbers, setting
 from raymmfl.plotting import GREY, LIGHT, STYLE, new_figure, save, shorten
 
+PALEST = 0.15  # of the map, whose very end is a yellow too light to see
 MAP = "viridis_r"  # even steps, also for colour-blind readers and in grey print; dark is best
 
 
@@ -24,6 +25,8 @@ def parallel_coordinates(comparison: Comparison, out: Path) -> Path | None:
     columns.append(numbers(scores))
     ended = [s for s, e in zip(scores, scored, strict=True) if e.status == "finished"] or scores
     low, high = min(ended), max(ended)
+    if low == high:  # a single one is the best, too
+        low, high = (low - 1, high) if comparison.more_is_better else (low, high + 1)
     norm = Normalize(low, high) if comparison.more_is_better else Normalize(high, low)
     order = sorted(
         range(len(scored)),
@@ -32,12 +35,13 @@ def parallel_coordinates(comparison: Comparison, out: Path) -> Path | None:
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, (axis,) = new_figure(max(6, 1.7 * len(columns)), 4.6, 1, 1, comparison.heading)
         colours = mpl.colormaps[MAP]
+        shade = Normalize(-PALEST / (1 - PALEST), 1)
         for i in order:
             whole = scored[i].status == "finished"
             axis.plot(
                 range(len(columns)),
                 [column.places[i] for column in columns],
-                color=colours(norm(scores[i])) if whole else LIGHT,
+                color=colours(shade(norm(scores[i]))) if whole else LIGHT,
                 linewidth=1.8 if whole else 0.9,
                 linestyle="-" if whole else ":",
                 alpha=0.9,

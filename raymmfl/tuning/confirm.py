@@ -7,6 +7,7 @@ interval. The verdict is on the setting that validation had chosen beforehand; t
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ from raymmfl.tuning.interval import t_interval
 from raymmfl.tuning.launch import Machine, launch
 from raymmfl.tuning.record import CONFIRM_FILE, Recorded, Trial
 from raymmfl.tuning.study import TOTALS, sign
-from raymmfl.tuning.tables import in_words
+from raymmfl.tuning.tables import clock, in_words
 from raymmfl.tuning.trial import Job, plain_config
 
 LEVEL = 0.95
+FEW = 5  # seeds, below which Student's interval is wide whatever the setting
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,12 @@ def confirm(
         for seed in numbers
         for each in chosen
     ]
-    say(f"confirming {len(chosen)} settings with {seeds} seeds each on the test split")
+    left = sum(not (job.folder / "result.json").is_file() for job in jobs)
+    say(
+        f"confirming {len(chosen)} settings with {seeds} seeds each on the test split: "
+        f"{left} runs to do"
+    )
+    begun = time.monotonic()
     failed: dict[Path, str] = {}
     ended: set[Path] = set()
 
@@ -110,7 +117,8 @@ def confirm(
             failed[folder] = result["failed"]
         ended.add(folder)
         how = "failed" if "failed" in result else "ended"
-        say(f"confirm {folder.name} {how}  ({len(ended)} of {len(jobs)})")
+        rest = (time.monotonic() - begun) / len(ended) * (len(jobs) - len(ended))
+        say(f"confirm {folder.name} {how}  ({len(ended)} of {len(jobs)})  left {clock(rest)}")
 
     launch(
         lambda config: jobs[config["job"]],
@@ -208,26 +216,31 @@ def verdict(found: Mapping[str, Any]) -> str:
     elif ends[1] < 0:
         told = f"{setting} is worse than the base: {gain}; keep the base"
     else:
-        told = f"{setting} cannot be told from the base: {gain}; the gain does not survive"
+        told = f"{setting} cannot be told from the base: {gain}; no gain is shown"
+        if seeds < FEW:
+            told += f" ({seeds} seeds show only a large one)"
     top = max(found["settings"], key=lambda row: way * row["mean"])
     if top is not best:
         told += (
-            f"; the best mean here, {top['mean']:.4f}, has trial {top['trial']} "
-            f"({in_words(top['settings'])})"
+            f"; the best mean here is that of trial {top['trial']} "
+            f"({in_words(top['settings'])}), {top['mean']:.4f}"
         )
     return told
 
 
 def table(found: Mapping[str, Any]) -> str:
     """The comparison as text."""
-    lines = [f"on the test split, {found['metric']}, seeds {found['seeds']}:"]
+    lines = [
+        f"on the test split, {found['metric']}, seeds {found['seeds']}; mean +- standard "
+        f"deviation, differences with their {found['level']:.0%} intervals:"
+    ]
     by_trial = {each["against"]: each for each in found["differences"]}
     for row in found["settings"]:
         line = f"  {row['role']:<9} trial {row['trial']:>3}  {row['mean']:.4f} +- {row['sd']:.4f}"
         other = by_trial.get(row["trial"])
         if other is not None:
             line += (
-                f"  rank 1 is ahead by {other['mean']:+.4f} "
+                f"  rank 1 minus this {other['mean']:+.4f} "
                 f"[{other['low']:+.4f}, {other['high']:+.4f}]"
             )
         lines.append(f"{line}  {in_words(row['settings'])}")

@@ -17,7 +17,8 @@ from raymmfl.files import sole_owner, write_whole
 from raymmfl.rounds import Say, say_nothing
 from raymmfl.runtime.place import cluster_nodes
 from raymmfl.runtime.resources import idle_gpus
-from raymmfl.tracking import Status, check_uri
+from raymmfl.tracking import Status
+from raymmfl.tracking_uri import check_store
 from raymmfl.tuning import record, tables
 from raymmfl.tuning.confirm import confirm, write_best
 from raymmfl.tuning.identity import describe, earlier
@@ -70,12 +71,13 @@ def search(
     machine = machine or Machine()
     base = configfile.load(study.base, study.overrides)
     if base.tracking.mlflow:
-        check_uri(base.tracking.uri)
+        check_store(base.tracking.uri)
     checked = check_space(study, base)
     archive = Archive.open(base.archive.path, base.archive.coarsest_m)
     check_objectives(study, base, archive)
     facts = describe(study, base, checked, archive)
     before = earlier(out, facts, resume)
+    fewer = before is not None and study.trials < len(before.trials)
     if before is not None:  # what has begun is brought to its end
         study = replace(study, trials=max(study.trials, len(before.trials)))
         facts["trials"] = study.trials
@@ -89,6 +91,8 @@ def search(
             write_whole(out / "study.py", source.read_bytes())
         searching.recorded = record.read(out)
         if before is not None:
+            if fewer:
+                say(f"fewer trials are asked for than have begun; those {study.trials} are ended")
             ended = sum(trial.status != "running" for trial in recorded.trials)
             say(f"continuing {out}: {ended} of {study.trials} trials have ended")
         say(tables.heading(searching.recorded, clients, count, machine.concurrent))

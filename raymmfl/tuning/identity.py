@@ -59,12 +59,13 @@ def earlier(out: Path, facts: dict[str, Any], resume: bool) -> Recorded | None:
             raise CheckpointError(f"{out} exists already and is no study; give another --out")
         return None
     before = record.read(out)
+    record.check_folders(before)
     parts = [_differences(key, before.facts.get(key), new) for key, new in facts.items()]
     changed = [what for part in parts for what in part]
     if changed:
         raise CheckpointError(
-            f"{out} holds a study with another {'; '.join(changed)}. Put it back, or give this "
-            f"study another name or another --out"
+            f"{out} holds a study with another {'; '.join(changed)}. Give the study file and the "
+            f"KEY=VALUE words that it began with, or another name or --out"
         )
     if not resume:
         raise CheckpointError(

@@ -9,16 +9,84 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from raymmfl import history
-from raymmfl.errors import CheckpointError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+
+from raymmfl import configfile, history
+from raymmfl.errors import CheckpointError, RaymmflError
 
 Status = Literal["running", "finished", "pruned", "failed"]
 STUDY_FILE = "study.json"
 TRIALS_FILE = "trials.jsonl"
 CONFIRM_FILE = "confirm.json"
 _FORMAT = 1
+
+
+class _Line(BaseModel):
+    """A line of ``trials.jsonl``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    trial: int = Field(ge=0)
+
+
+class _Begun(_Line):
+    event: Literal["begun"]
+    origin: str
+    params: dict[str, Any]
+    settings: dict[str, Any]
+    distributions: dict[str, dict[str, Any]]
+
+
+class _Ended(_Line):
+    event: Literal["ended"]
+    status: Literal["finished", "pruned", "failed"]
+    round: int = Field(ge=0)
+    values: list[FiniteFloat]
+    reason: str
+
+
+class _Facts(BaseModel):
+    """What readers of ``study.json`` rely on."""
+
+    model_config = ConfigDict(strict=True)
+    format: Literal[1]
+    name: str
+    objectives: dict[str, Literal["max", "min"]] = Field(min_length=1)
+    trials: int
+    stopping: dict[str, int] | None
+    seed: int
+    startup: int
+    space: dict[str, dict[str, Any]]
+    points: list[dict[str, Any]]
+    archive: str
+    synthetic: bool
+    base: dict[str, Any]
+    versions: dict[str, str]
+
+
+class _Setting(BaseModel):
+    trial: int
+    role: str
+    settings: dict[str, Any]
+    mean: float
+    sd: float
+
+
+class _Confirmed(BaseModel):
+    """What readers of ``confirm.json`` rely on."""
+
+    metric: str
+    seeds: list[int]
+    level: float
+    settings: list[_Setting] = Field(min_length=1)
+    differences: list[dict[str, Any]]
+    verdict: str
+
+
+_LINE: TypeAdapter[_Begun | _Ended] = TypeAdapter(
+    Annotated[_Begun | _Ended, Field(discriminator="event")]
+)
 
 
 @dataclass
@@ -125,9 +193,10 @@ class Recorded:
             return None
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found if found["settings"][0]["trial"] == ranked[0].number else None
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from None
+            _Confirmed.model_validate(found)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {_why(error)}") from None
+        return found if found["settings"][0]["trial"] == ranked[0].number else None
 
     def front(self, among: Sequence[int] | None = None) -> list[Trial]:
         """Finished trials that no other finished one beats in all objectives (Pareto front).
@@ -209,30 +278,69 @@ def read(folder: Path) -> Recorded:
     """
     try:
         facts = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
-        if facts["format"] != _FORMAT:
-            raise ValueError(f"format {facts['format']} is not {_FORMAT}")
+        _Facts.model_validate(facts)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is no study: it has no {STUDY_FILE}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / STUDY_FILE} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / STUDY_FILE} cannot be read: {_why(error)}") from None
     trials: list[Trial] = []
-    events = []
+    events: list[tuple[str, int]] = []
     try:
-        for line in history.read(folder / TRIALS_FILE):
-            events.append((line["event"], line["trial"]))
-            if line["event"] == "begun":
-                if line["trial"] != len(trials):
-                    raise ValueError(f"trial {line['trial']} does not follow {len(trials) - 1}")
-                names = ("origin", "params", "settings", "distributions")
-                trials.append(Trial(line["trial"], *(line[name] for name in names)))
-            else:
-                trial = trials[line["trial"]]
-                if trial.status != "running":
-                    raise ValueError(f"trial {trial.number} ends twice")
-                trial.status, trial.round = line["status"], line["round"]
-                trial.values, trial.reason = list(line["values"]), line["reason"]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        for each in history.read(folder / TRIALS_FILE):
+            line = _LINE.validate_python(each)
+            events.append((line.event, line.trial))
+            if isinstance(line, _Begun):
+                if line.trial != len(trials):
+                    raise ValueError(f"trial {line.trial} does not follow {len(trials) - 1}")
+                asked = (line.params, line.settings, line.distributions)
+                trials.append(Trial(line.trial, line.origin, *asked))
+                continue
+            if line.trial >= len(trials):
+                raise ValueError(f"trial {line.trial} ends and has not begun")
+            trial = trials[line.trial]
+            if trial.status != "running":
+                raise ValueError(f"trial {trial.number} ends twice")
+            if line.status != "failed" and len(line.values) != len(facts["objectives"]):
+                raise ValueError(f"trial {trial.number} ends with {len(line.values)} values")
+            trial.status, trial.round = line.status, line.round
+            trial.values, trial.reason = line.values, line.reason
+        unknown = sorted(folder.glob("trial_[0-9]*"))[len(trials) :]
+        if unknown:
+            raise ValueError(f"it does not know of {unknown[0].name}, which is there")
+    except ValueError as error:
         raise CheckpointError(
-            f"{folder / TRIALS_FILE} is not as it was written ({error}); put the file back"
+            f"{folder / TRIALS_FILE} is not as it was written ({_why(error)}); put the file back"
         ) from None
     return Recorded(folder, facts, trials, events)
+
+
+def check_folders(recorded: Recorded) -> None:
+    """See that the trials which have ended still have what their record rests on.
+
+    Raises:
+        CheckpointError: a run folder is gone, or another than the one that was written.
+    """
+    for trial in recorded.trials:
+        if trial.status not in ("finished", "pruned"):
+            continue
+        folder = recorded.path(trial)
+        try:
+            config = configfile.load(folder / "config.yaml")
+            rounds = [line["round"] for line in recorded.lines(trial)]
+            if configfile.change(config, trial.settings, trial.name) != config:
+                raise ValueError("its config.yaml has other settings")
+            if not rounds or rounds[-1] != trial.round:
+                raise ValueError(f"its history has no round {trial.round}")
+        except (RaymmflError, OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder} is not as it was when trial {trial.number} ended "
+                f"({' '.join(str(error).split())}); put the folder back"
+            ) from None
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, in a few words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -10,7 +10,8 @@ from raymmfl.errors import CheckpointError, ConfigError, RunError
 from raymmfl.files import sole_owner
 from raymmfl.mirroring import FILES, open_mirror
 from raymmfl.rounds import Say
-from raymmfl.tracking import NullMirror, Status, check_uri
+from raymmfl.tracking import NullMirror, Status
+from raymmfl.tracking_uri import check_store
 from raymmfl.tuning import record
 from raymmfl.tuning.links import look
 from raymmfl.tuning.mirror import StudyMirror, missing
@@ -43,6 +44,7 @@ def sync(folder: Path, say: Say) -> None:
 
 def _sync_study(folder: Path, say: Say) -> None:
     recorded = record.read(folder)
+    record.check_folders(recorded)
     base = _tracked(configfile.parse(recorded.facts["base"], str(folder / record.STUDY_FILE)))
     archive = Archive.open(base.archive.path)
     before = len(missing(folder, base))
@@ -93,5 +95,5 @@ def _send(config: Config, folder: Path, archive: Archive, parent: NullMirror | N
 def _tracked(config: Config) -> Config:
     if not config.tracking.mlflow:
         raise ConfigError("it was run with tracking.mlflow=false; there is nothing to send it to")
-    check_uri(config.tracking.uri)
+    check_store(config.tracking.uri)
     return config

@@ -11,6 +11,7 @@ from raymmfl.config import Config
 from raymmfl.configfile import dump, parse
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Trial
+from tests.tuning.by_hand import make_facts
 
 METRIC = "val/global/all/map"
 
@@ -58,10 +59,8 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / "study"
         folder.mkdir()
         aims = dict(objectives or {METRIC: "max"})
-        facts = {
-            "name": "study", "objectives": aims, "trials": len(trials),
-            "synthetic": True, "base": {"rounds": 3, "seed": 0}, "stopping": None,
-        }  # fmt: skip
+        base = {"rounds": 3, "seed": 0, "task": "scenes"}
+        facts = make_facts(name="study", objectives=aims, trials=len(trials), base=base)
         record.write_facts(folder, facts)
         for number, (settings, scores, status) in enumerate(trials):
             kinds = {

@@ -43,6 +43,16 @@ def make_study(**changes: Any) -> Study:
     return Study(**(given | changes))
 
 
+def make_facts(**changes: Any) -> dict[str, Any]:
+    """The content of a small study's ``study.json``; keywords change it."""
+    given: dict[str, Any] = {
+        "name": "small", "objectives": {SCORE: "max"}, "trials": 9, "stopping": None, "seed": 0,
+        "startup": 3, "space": {}, "points": POINTS, "archive": "0" * 64, "synthetic": True,
+        "base": {"rounds": 6, "seed": 0, "task": "scenes"}, "versions": {"optuna": "?"},
+    }  # fmt: skip
+    return given | changes
+
+
 POINTS: list[dict[str, Any]] = [
     {"algorithm": "mf+mim", "train.lr": 0.001, "mim.weight": 0.1},
     {"algorithm": "mf"},
@@ -82,8 +92,7 @@ def drive(
         broken: trials without a finite score in round 3.
     """
     if not record.is_study(folder):
-        facts = {"objectives": dict(study.objectives), "versions": {"optuna": "?"}}
-        record.write_facts(folder, facts)
+        record.write_facts(folder, make_facts(objectives=dict(study.objectives)))
     recorded = record.read(folder)
     search = Search(study, POINTS, folder, lambda trial: None)
     search.replay(recorded)

@@ -99,7 +99,7 @@ def test_a_name_that_exists_with_another_space(refused: Callable[..., str]) -> N
     Path("study.py").write_text(STUDY.replace("1e-1", "1e-2"))
     message = refused("tune", "study.py", "--resume")
     assert "another space.train.lr (0.0001 to 0.1 then, 0.0001 to 0.01 now)" in message
-    assert "another name or another --out" in message
+    assert "or another name or --out" in message
 
 
 def test_sync_of_what_it_cannot_send(refused: Callable[..., str]) -> None:

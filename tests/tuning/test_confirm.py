@@ -137,7 +137,7 @@ def test_a_baseline_that_did_better_is_named(tmp_path: Path) -> None:
     scores = {0: [0.5, 0.5, 0.5], 1: [0.7, 0.8, 0.9], 2: [0.6, 0.6, 0.6]}
     verdict = scored(recorded, 1, scores)["verdict"]
     assert verdict.startswith("trial 2 (train.lr=0.003) is better")
-    assert verdict.endswith("the best mean here, 0.8000, has trial 1 (train.lr=0.002)")
+    assert verdict.endswith("the best mean here is that of trial 1 (train.lr=0.002), 0.8000")
 
 
 def test_nothing_gained(tmp_path: Path) -> None:
@@ -150,8 +150,9 @@ def test_nothing_gained(tmp_path: Path) -> None:
 def test_a_confirmation_of_what_was_the_best_before_is_over(tmp_path: Path) -> None:
     recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.6))
     assert recorded.confirmed() is None
-    history.write_json(tmp_path / "confirm.json", {"settings": [{"trial": 1}]})
-    assert recorded.confirmed() == {"settings": [{"trial": 1}]}
+    found = scored(recorded, 1, {0: [0.5, 0.5, 0.5], 1: [0.6, 0.6, 0.6]})
+    history.write_json(tmp_path / "confirm.json", found)
+    assert recorded.confirmed() == found
     recorded.trials.append(trial(2, "search", 0.7))
     assert recorded.confirmed() is None
     (tmp_path / "confirm.json").write_text("{}")
@@ -172,10 +173,11 @@ def test_the_best_setting_as_a_configuration(tmp_path: Path) -> None:
     text = (tmp_path / "best.yaml").read_text()
     heading = "# Trial 1 of the study s: val/global/all/f1_macro 0.6000\n# "
     assert text.startswith(f"{heading}not confirmed yet\n")
-    judged = {"settings": [{"trial": 1}], "verdict": "judged so"}
-    history.write_json(tmp_path / "confirm.json", judged)
+    found = scored(recorded, 1, {0: [0.5, 0.5, 0.5], 1: [0.6, 0.6, 0.6]})
+    history.write_json(tmp_path / "confirm.json", found | {"verdict": "judged so"})
     write_best(recorded, base)
     text = (tmp_path / "best.yaml").read_text()
     assert text.startswith(f"{heading}judged so\n")
-    found = configfile.load(tmp_path / "best.yaml")
-    assert found == configfile.change(base, {"train.lr": 0.002}, "")
+    assert configfile.load(tmp_path / "best.yaml") == configfile.change(
+        base, {"train.lr": 0.002}, ""
+    )

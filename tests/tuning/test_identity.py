@@ -8,12 +8,12 @@ import pytest
 from raymmfl.errors import CheckpointError
 from raymmfl.tuning import record
 from raymmfl.tuning.identity import earlier
+from tests.tuning.by_hand import make_facts
 
-FACTS: dict[str, Any] = {
-    "objectives": {"val/global/all/map": "max"},
-    "trials": 4,
-    "base": {"rounds": 3, "resources": {"actors": 2, "cpus": 1.0, "gpus": 0.0, "threads": 1}},
-}
+FACTS = make_facts(
+    trials=4,
+    base={"rounds": 3, "resources": {"actors": 2, "cpus": 1.0, "gpus": 0.0, "threads": 1}},
+)
 
 
 def changed(**resources: Any) -> dict[str, Any]:

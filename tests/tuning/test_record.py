@@ -1,5 +1,6 @@
 """Tests of the record on disk."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from raymmfl import history
 from raymmfl.errors import CheckpointError
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Recorded, Trial
+from tests.tuning.by_hand import line, make_facts
 
 
 def trial(number: int, *values: float, status: str = "finished") -> Trial:
@@ -20,7 +22,7 @@ def study(folder: Path, objectives: dict[str, str], *trials: Trial) -> Recorded:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"name": "s", "objectives": {"val/x": "max"}})
+    record.write_facts(tmp_path, make_facts())
     first = Trial(0, "base", {"train.lr": 0.1}, {"train.lr": 0.1, "rounds": 3}, {"train.lr": {}})
     second = Trial(1, "search", {}, {}, {})
     record.begun(tmp_path, first)
@@ -35,30 +37,98 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_crash_cut_off_is_passed_over(tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"objectives": {}})
+    record.write_facts(tmp_path, make_facts())
     record.begun(tmp_path, trial(0))
     with (tmp_path / "trials.jsonl").open("a") as file:
         file.write('{"event": "ended", "trial": 0, "st')
     assert record.read(tmp_path).trials[0].status == "running"
 
 
+BEGUN: dict[str, Any] = {
+    "event": "begun", "trial": 0, "origin": "base", "params": {}, "settings": {},
+    "distributions": {},
+}  # fmt: skip
+ENDED: dict[str, Any] = {
+    "event": "ended", "trial": 0, "status": "finished", "round": 3, "values": [0.5], "reason": "",
+}  # fmt: skip
+
+
+WRONG: list[dict[str, Any]] = [
+    {"trial": -1}, {"trial": 1}, {"status": "wonderful"}, {"status": "running"},
+    {"round": "two"}, {"round": -4}, {"values": []}, {"values": ["a"]},
+    {"values": [None]}, {"values": [1, 2]}, {"status": "failed", "reason": 5},
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "line",
+    "lines",
     [
-        {"event": "begun", "trial": 4},
-        {"event": "ended", "trial": 0},
-        {"trial": 0},
-        {"event": "begun"},
+        [{"event": "begun"}],
+        [{"trial": 0}],
+        [BEGUN | {"trial": 4}],
+        [BEGUN | {"trial": 0.0}],
+        [BEGUN | {"settings": None}],
+        [BEGUN | {"event": "foo"}],
+        [ENDED],
+        *([BEGUN, ENDED | change] for change in WRONG),
+        [BEGUN, ENDED, ENDED],
     ],
 )
-def test_lines_that_are_none_of_ours(line: dict[str, Any], tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"objectives": {}})
-    history.append(tmp_path / "trials.jsonl", line)
+def test_lines_that_are_none_of_ours(lines: list[dict[str, Any]], tmp_path: Path) -> None:
+    record.write_facts(tmp_path, make_facts())
+    for each in lines:
+        history.append(tmp_path / "trials.jsonl", each)
     with pytest.raises(CheckpointError, match="not as it was written"):
         record.read(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 9}', "{}"])
+def test_a_record_that_is_gone_while_its_trials_are_not(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, make_facts())
+    assert record.read(tmp_path).trials == []
+    (tmp_path / "trial_0000").mkdir()
+    with pytest.raises(CheckpointError, match="does not know of trial_0000"):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("", None, "no such file"),
+        ("config.yaml", None, "no such file"),
+        ("config.yaml", "", "other settings"),
+        ("config.yaml", "rounds: 7", "other settings"),
+        ("config.yaml", "rounds: [", "YAML"),
+        ("history.jsonl", None, "no round 2"),
+        ("history.jsonl", '{"round": 1}\n', "no round 2"),
+        ("history.jsonl", '{"rund": 1}\n', "round"),
+    ],
+)
+def test_what_a_record_rests_on(
+    name: str, content: str | None, words: str, tmp_path: Path
+) -> None:
+    record.write_facts(tmp_path, make_facts())
+    done = Trial(0, "base", {}, {"train.lr": 0.5, "rounds": 6}, {}, "pruned", 2, [0.5])
+    record.begun(tmp_path, done)
+    record.ended(tmp_path, done)
+    folder = tmp_path / done.name
+    folder.mkdir()
+    (folder / "config.yaml").write_text("rounds: 6\ntrain: {lr: 0.5}\n")
+    for number in (1, 2, 3):  # the last is from after the end, as when a machine lost power
+        history.append(folder / "history.jsonl", line(number, 0.5))
+    found = record.read(tmp_path)
+    record.check_folders(found)
+    if content is not None:
+        (folder / name).write_text(content)
+    elif name:
+        (folder / name).unlink()
+    else:
+        shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        record.check_folders(found)
+    assert "trial_0000 is not as it was when trial 0 ended" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 9}', "{}", '{"format": 1, "name": "x"}'])
 def test_facts_that_cannot_be_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"study\.json cannot be read"):

@@ -11,7 +11,7 @@ from raymmfl.tuning import record
 from raymmfl.tuning.record import Trial
 from raymmfl.tuning.search import Halving, Search
 from raymmfl.tuning.study import Stopping
-from tests.tuning.by_hand import POINTS, SCORE, Killed, drive, make_study, space
+from tests.tuning.by_hand import POINTS, SCORE, Killed, drive, make_facts, make_study, space
 
 HALVED = {"stopping": Stopping(first=2, keep=2)}
 MULTI = {"objectives": {SCORE: "max", "mb": "min"}, "stopping": None}
@@ -153,7 +153,7 @@ def test_a_sampler_that_suggests_something_else_is_noticed(
 
 
 def test_a_failed_trial_is_told_and_recorded_as_such(tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}})
+    record.write_facts(tmp_path, make_facts())
     told: list[str] = []
     search = Search(make_study(), POINTS, tmp_path, lambda trial: told.append(trial.status))
     for name, result, error in (
@@ -184,7 +184,7 @@ def test_a_study_goes_on_after_a_trial_without_a_finite_score(
 
 
 def test_a_trial_ends_once_however_often_it_is_said_to(tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}})
+    record.write_facts(tmp_path, make_facts())
 
     def full(trial: Trial) -> None:
         if trial.status != "running":
@@ -204,7 +204,7 @@ def test_a_trial_ends_once_however_often_it_is_said_to(tmp_path: Path) -> None:
 
 
 def test_a_trial_whose_process_died_has_the_rounds_it_reported(tmp_path: Path) -> None:
-    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}})
+    record.write_facts(tmp_path, make_facts())
     search = Search(make_study(), POINTS, tmp_path, lambda trial: None)
     search.suggest("a")
     for step in (1, 2):
@@ -219,7 +219,7 @@ def test_settings_survive_the_record(tmp_path: Path) -> None:
         trial.suggest_int("train.epochs", 1, 3)
         return {"clients.sensors": ("S1", "S2")}
 
-    record.write_facts(tmp_path, {"objectives": {SCORE: "max"}, "versions": {"optuna": "?"}})
+    record.write_facts(tmp_path, make_facts())
     study = make_study(space=lists)
     search = Search(study, [{}], tmp_path, lambda trial: None)
     config = search.suggest("a")
