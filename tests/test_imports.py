@@ -70,7 +70,7 @@ ROOMS = {
     "torchmetrics": {"evaluate"},
     "tyro": {"cli"},
     "yaml": {"configfile"},
-    "pydantic": {"config", "configfile", "archive"},
+    "pydantic": {"config", "configfile", "archive", "tuning"},
 }
 SERVER_SIDE = (
     "plan",
