@@ -38,7 +38,9 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [each for each in arguments if each != "--debug"]
-    sys.exit(_main(arguments, debug))
+    code = _main(arguments, debug)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left that would need a clean end
+    sys.exit(code)
 
 
 def _main(arguments: list[str], debug: bool) -> int:

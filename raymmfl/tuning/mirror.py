@@ -216,8 +216,8 @@ def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
             found.append((run, CLOSED[trial.status], keep))
     by_name = {trial.name: trial for trial in recorded.trials}
     for result in sorted(folder.glob("confirm/*/result.json")):
-        trial = by_name[result.parent.name.rpartition("-seed")[0]]
-        if closed_as(result.parent, base) != "FINISHED":
+        trial = by_name.get(result.parent.name.rpartition("-seed")[0])
+        if trial is not None and closed_as(result.parent, base) != "FINISHED":
             config = configfile.load(result.parent / "config.yaml")
             tracked = config.model_copy(update={"tracking": base.tracking})
             run = Run(result.parent, tracked, "confirm", _unasked(recorded, trial))
