@@ -251,7 +251,7 @@ def test_actors_that_die_at_once(
     tiny: Make, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stillborn(ClientActor):
-        def __init__(self, archive_path: str, threads: int) -> None:
+        def __init__(self, archive_path: str, threads: int, gpu: bool) -> None:
             raise OSError("no driver for the card")
 
     monkeypatch.setattr(actors, "ClientActor", Stillborn)
