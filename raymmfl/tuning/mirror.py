@@ -216,11 +216,11 @@ def missing(folder: Path, base: Config) -> list[tuple[Run, Status, bool]]:
             found.append((run, CLOSED[trial.status], keep))
     by_name = {trial.name: trial for trial in recorded.trials}
     for result in sorted(folder.glob("confirm/*/result.json")):
-        trial = by_name.get(result.parent.name.rpartition("-seed")[0])
-        if trial is not None and closed_as(result.parent, base) != "FINISHED":
+        confirmed = by_name.get(result.parent.name.rpartition("-seed")[0])
+        if confirmed is not None and closed_as(result.parent, base) != "FINISHED":
             config = configfile.load(result.parent / "config.yaml")
             tracked = config.model_copy(update={"tracking": base.tracking})
-            run = Run(result.parent, tracked, "confirm", _unasked(recorded, trial))
+            run = Run(result.parent, tracked, "confirm", _unasked(recorded, confirmed))
             found.append((run, "FINISHED", False))
     return found
 
