@@ -26,13 +26,14 @@ from raymmfl.tracking_links import Site
 from raymmfl.tracking_store import Model, Store, set_environment
 from raymmfl.tracking_uri import absolute_uri, check_uri, hide, kind, redact
 
-__all__ = ["Mirror", "NullMirror", "check_uri"]
-
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 PATIENCE_S = 30.0  # how long finish() waits without any progress
 HOPELESS_S = 6.0  # how long for a server that never answered
 LIMIT_S = 120.0  # how long in all
+
+# one of them is the last thing that a run, or a study, writes of itself
+LAST_FILES = ("history.jsonl", "result.json", "trials.jsonl", "confirm.json")
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +296,7 @@ class Mirror(NullMirror):
         if ending.model is not None and not store.has_model():
             self._log_model(store, ending, ending.model)
             self._step_done()
-        store.close(ending.status, _written(self._run_dir, ("history.jsonl", "result.json")))
+        store.close(ending.status, _written(self._run_dir, LAST_FILES))
         self._step_done()
 
     def _log_model(self, store: Store, ending: "_Ending", model: Model) -> None:

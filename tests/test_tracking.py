@@ -19,9 +19,9 @@ import torch
 from raymmfl import history, tracking_store
 from raymmfl.configfile import parse
 from raymmfl.errors import ConfigError
-from raymmfl.tracking import Mirror, NullMirror, check_uri
+from raymmfl.tracking import Mirror, NullMirror
 from raymmfl.tracking_store import final_metrics, flat_metrics, metric_key
-from raymmfl.tracking_uri import absolute_uri, hide, redact
+from raymmfl.tracking_uri import absolute_uri, check_store, check_uri, hide, redact
 
 SECRET = "http://anna:top%24ecret@127.0.0.1:{port}/store"
 
@@ -197,6 +197,18 @@ def test_a_start_killed_before_the_run_id_was_noted_finds_its_run(
     assert second.run_id == first.run_id
 
 
+def test_a_copy_made_later_tells_when_the_run_was(store: str, tmp_path: Path) -> None:
+    for number in (1, 2):
+        history.append(tmp_path / "history.jsonl", line(number))
+    (tmp_path / "environment.json").write_text("{}")
+    os.utime(tmp_path / "environment.json", (1_000_000, 1_000_000))
+    os.utime(tmp_path / "history.jsonl", (1_000_090, 1_000_090))
+    mirror = start(tmp_path, store)
+    mirror.finish("FINISHED")
+    info = client(store).get_run(mirror.run_id).info
+    assert (info.start_time, info.end_time) == (1_000_000_000, 1_000_090_000)
+
+
 def test_many_metrics_go_in_several_batches(store: str, tmp_path: Path) -> None:
     mirror = start(tmp_path, store)
     metrics = {f"val/home/all/f1/class {number}": 0.5 for number in range(2100)}
@@ -334,6 +346,18 @@ def test_bad_addresses_are_refused_without_secrets(uri: str, message: str) -> No
         check_uri(uri)
     assert message in str(error.value)
     assert not any(text in str(error.value) for text in ("secret", "anna", "ret@"))
+
+
+def test_a_file_that_is_no_data_base_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    check_store(f"sqlite:///{file}")  # to be made
+    file.touch()
+    check_store(f"sqlite:///{file}")
+    sqlite3.connect(tmp_path / "b.db").execute("CREATE TABLE x (y)").connection.close()
+    check_store(f"sqlite:///{tmp_path / 'b.db'}")
+    file.write_text("garbage")
+    with pytest.raises(ConfigError, match=r"a\.db is no SQLite data base; move it away"):
+        check_store(f"sqlite:///{file}")
 
 
 def test_names_and_numbers() -> None:

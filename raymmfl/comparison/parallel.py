@@ -35,13 +35,12 @@ def parallel_coordinates(comparison: Comparison, out: Path) -> Path | None:
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, (axis,) = new_figure(max(6, 1.7 * len(columns)), 4.6, 1, 1, comparison.heading)
         colours = mpl.colormaps[MAP]
-        shade = Normalize(-PALEST / (1 - PALEST), 1)
         for i in order:
             whole = scored[i].status == "finished"
             axis.plot(
                 range(len(columns)),
                 [column.places[i] for column in columns],
-                color=colours(shade(norm(scores[i]))) if whole else LIGHT,
+                color=colours(PALEST + (1 - PALEST) * norm(scores[i])) if whole else LIGHT,
                 linewidth=1.8 if whole else 0.9,
                 linestyle="-" if whole else ":",
                 alpha=0.9,

@@ -166,13 +166,16 @@ class RayRuntime:
         self.pinned = settings.actors == "per-client"
         self.handles = [spawn() for _ in range(self.workers)]
         self.server = self._new_server()
+        self.gpus = settings.gpus
         self.setting: Setting | None = None
         self.state: State | None = None
         self._deaths = 0  # clients found dead with a dead server; the next round tells
-        self._notes = self._about_gpus(settings)
+        self._notes = idle_gpus(settings, self.place.parts)
 
     def prepare(self, setting: Setting, state: State | None) -> State:
         """Begin or continue a training; None starts from the untrained model."""
+        if self.gpus and self.setting is None:
+            self._notes += self._missing_gpus()
         self.setting = setting
         begun = self._call(lambda server: server.prepare.remote(setting, state), fresh=True)
         self.state = _own(begun)
@@ -204,15 +207,13 @@ class RayRuntime:
         if self.owned:
             ray.shutdown()
 
-    def _about_gpus(self, settings: ResourcesConfig) -> list[str]:
-        """What a person who has GPUs, or asks for them, would not see otherwise."""
-        if not settings.gpus:
-            return idle_gpus(settings, self.place.parts)
+    def _missing_gpus(self) -> list[str]:
+        """A line where Ray gave shares of GPUs that torch does not find."""
         with contextlib.suppress(*DEAD):  # the server replaces it
             if "cpu" in ray.get([handle.device.remote() for handle in self.handles]):
                 return [
-                    f"resources.gpus={settings.gpus:g}, but torch finds no GPU: client actors "
-                    f"train on the CPU (is it a CPU build of torch?)"
+                    f"resources.gpus={self.gpus:g}, but torch finds no GPU: client actors train "
+                    f"on the CPU (is it a CPU build of torch?)"
                 ]
         return []
 

@@ -102,10 +102,10 @@ def confirm(
         for seed in numbers
         for each in chosen
     ]
-    left = sum(not (job.folder / "result.json").is_file() for job in jobs)
+    to_do = {job.folder for job in jobs if not (job.folder / "result.json").is_file()}
     say(
         f"confirming {len(chosen)} settings with {seeds} seeds each on the test split: "
-        f"{left} runs to do"
+        f"{len(to_do)} runs to do"
     )
     begun = time.monotonic()
     failed: dict[Path, str] = {}
@@ -117,7 +117,8 @@ def confirm(
             failed[folder] = result["failed"]
         ended.add(folder)
         how = "failed" if "failed" in result else "ended"
-        rest = (time.monotonic() - begun) / len(ended) * (len(jobs) - len(ended))
+        done = len(ended & to_do)
+        rest = (time.monotonic() - begun) / max(1, done) * (len(to_do) - done)
         say(f"confirm {folder.name} {how}  ({len(ended)} of {len(jobs)})  left {clock(rest)}")
 
     launch(

@@ -6,6 +6,7 @@ trial's run folder. Nothing heavy is imported.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,8 +224,11 @@ def in_words(fact: Any) -> str:
     if "choices" in attributes:
         return " | ".join(map(str, attributes["choices"]))
     if "low" in attributes:
-        return f"{attributes['low']:g} to {attributes['high']:g}" + (
-            " (log)" if attributes["log"] else ""
+        step = attributes["step"] if attributes["step"] not in (None, 1) else 0
+        return (
+            f"{attributes['low']:g} to {attributes['high']:g}"
+            + (f" in steps of {step:g}" if step else "")
+            + (" (log)" if attributes["log"] else "")
         )
     return "none" if fact is None else json.dumps(fact)
 
@@ -304,9 +308,10 @@ def read(folder: Path) -> Recorded:
                 raise ValueError(f"trial {trial.number} ends with {len(line.values)} values")
             trial.status, trial.round = line.status, line.round
             trial.values, trial.reason = line.values, line.reason
-        unknown = sorted(folder.glob("trial_[0-9]*"))[len(trials) :]
+        there = {path.name for path in folder.iterdir() if re.fullmatch(r"trial_\d+", path.name)}
+        unknown = there - {trial.name for trial in trials}
         if unknown:
-            raise ValueError(f"it does not know of {unknown[0].name}, which is there")
+            raise ValueError(f"it does not know of {min(unknown)}, which is there")
     except ValueError as error:
         raise CheckpointError(
             f"{folder / TRIALS_FILE} is not as it was written ({_why(error)}); put the file back"

@@ -19,6 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raymmfl.configfile import python_value
 from raymmfl.errors import CheckpointError, RunError
+from raymmfl.seeds import derive
 from raymmfl.tuning import record
 from raymmfl.tuning.record import Recorded, Trial
 from raymmfl.tuning.space import describe, returned_by
@@ -63,7 +64,8 @@ class Search(OptunaSearch):  # type: ignore[misc]
             sampler=_sampler(study),
         )
         self.study, self.points, self.folder, self.listen = study, points, folder, listen
-        self.random = optuna.samplers.RandomSampler(seed=study.seed)
+        # not TPE's own seed: its random start would be drawn once more
+        self.random = optuna.samplers.RandomSampler(derive(study.seed, "instead") % 2**32)
         self.trials: dict[str, Trial] = {}  # by Ray Tune's own id
         self._waiting: deque[str] = deque()  # begun in an earlier process, not ended
         self._scored: dict[str, set[int]] = {}

@@ -126,11 +126,18 @@ def returned_by(study: Study, trial: Any) -> dict[str, Any]:
             raise ConfigError(
                 f"the space of {study.name}{where}: {type(error).__name__}: {text}"
             ) from None
-    for each in caught:  # the rest is about how Optuna keeps studies, which it does not here
-        if "Inconsistent parameter values" in str(each.message):
-            name = re.findall(r'"(.*?)"', str(each.message))[0]
+    for text in (str(each.message) for each in caught):
+        # other warnings are about how Optuna would keep a study, which it does not here
+        name = next(iter(re.findall(r"""["'](.*?)["']""", text)), "")
+        if "Inconsistent parameter values" in text:
             raise ConfigError(
                 f"the space of {study.name} asks for {name!r} twice with different ranges"
+            )
+        if "out of the range" in text:
+            held = in_words(describe(trial.distributions[name]))
+            raise ConfigError(
+                f"{name}={trial.params[name]}, where the space of {study.name} has {held}; widen "
+                f"it, or change the base (overrides)"
             )
     if returned is not None and not isinstance(returned, Mapping):
         raise ConfigError(
@@ -161,13 +168,6 @@ def _point(study: Study, base: Config, changes: Settings, what: str) -> dict[str
         settings = settings_of(study, trial)
     except ConfigError as error:
         raise ConfigError(f"{what} is not in the space: {error}") from None
-    for name, distribution in trial.distributions.items():
-        if not _holds(distribution, trial.params[name]):
-            raise ConfigError(
-                f"{what} is not in the space of {study.name}: {name}={trial.params[name]}, where "
-                f"the space has {in_words(describe(distribution))}; widen it, or change the base "
-                f"(overrides)"
-            )
     unused = set(changes) - set(trial.params)
     if unused:
         raise ConfigError(
@@ -175,14 +175,6 @@ def _point(study: Study, base: Config, changes: Settings, what: str) -> dict[str
         )
     change(base, settings, f"{what} of {study.name}")
     return dict(trial.params)
-
-
-def _holds(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
-    """Whether a value may be drawn; Optuna's own test is private."""
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        return value in distribution.choices
-    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
-    return bool(low <= value <= high)
 
 
 def leaf(tree: Any, key: str) -> Any:

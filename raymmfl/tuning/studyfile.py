@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from raymmfl.configfile import nearest
 from raymmfl.errors import ConfigError
 from raymmfl.tuning.space import line_of
-from raymmfl.tuning.study import Study
+from raymmfl.tuning.study import Stopping, Study
 
 
 def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None = None) -> Study:
@@ -40,7 +40,8 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None =
         what = ": ".join(filter(None, ["not Python", error.msg, (error.text or "").strip()]))
         raise ConfigError(f"{path}{where}: {what}") from None
     except ValidationError as error:
-        where, what = line_of(error, str(spec.origin)), "; ".join(map(_told, error.errors()))
+        what = "; ".join(_told(detail, error.title) for detail in error.errors())
+        where = line_of(error, str(spec.origin))
         raise ConfigError(f"{path}{where}: {what}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}{line_of(error, str(spec.origin))}: {error}") from None
@@ -56,12 +57,12 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), trials: int | None =
     return changed if trials is None else replace(changed, trials=trials)
 
 
-def _told(detail: ErrorDetails) -> str:
-    """What is wrong with a part of a study, in a few words."""
+def _told(detail: ErrorDetails, title: str) -> str:
+    """What is wrong with a part of a ``Study`` or a ``Stopping``, in a few words."""
     name = ".".join(map(str, detail["loc"]))
     if detail["type"].startswith("missing"):
         return f"{name} is missing"
     if detail["type"] == "unexpected_keyword_argument":
-        known = [field.name for field in fields(Study)]
-        return f"{name} is no part of a study{nearest(name, known)}; its parts: {', '.join(known)}"
+        known = [field.name for field in fields(Stopping if title == "Stopping" else Study)]
+        return f"{title} has no {name}{nearest(name, known)}; it has {', '.join(known)}"
     return f"{name}={detail['input']!r}: {detail['msg'].replace('Input should', 'it should')}"

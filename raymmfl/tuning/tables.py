@@ -13,19 +13,20 @@ def heading(recorded: Recorded, clients: int, actors: int, concurrent: int) -> s
     """What will happen: how many trials, of what, how many at a time."""
     facts = recorded.facts
     aims = ", ".join(f"{aim} {metric}" for metric, aim in recorded.objectives.items())
-    stopping, points = facts["stopping"], len(facts["points"])
+    stopping, given = facts["stopping"], min(len(facts["points"]), facts["trials"])
     how = (
         f"one in {stopping['keep']} is let past round {stopping['first']} (ASHA)"
         if stopping
         else "all run to the end"
     )
     length = "" if "rounds" in facts["space"] else f" of {facts['base']['rounds']} rounds"
-    given = "the base's setting" + (f" and {points - 1} baselines" if points > 1 else "")
+    baselines = f" and {given - 1} baseline{'s' if given > 2 else ''}" if given > 1 else ""
     sampler = "TPE" if len(recorded.objectives) == 1 else "NSGA-II"
     return (
         f"study {facts['name']}: {aims}; {facts['trials']} trials{length} with {clients} clients, "
         f"{how}\n"
-        f"first {given}, then {max(0, facts['trials'] - points)} that {sampler} suggests\n"
+        f"first the base's setting{baselines}, then {facts['trials'] - given} that {sampler} "
+        f"suggests\n"
         f"{concurrent} at a time, each with {actors} client actor{'s' if actors > 1 else ''}; "
         f"study folder: {recorded.folder}"
     )

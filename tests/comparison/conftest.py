@@ -81,8 +81,9 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
             write_run(folder / trial.name, scores, None, parse(tree))
             trial.status = status  # type: ignore[assignment]
             trial.round = len(scores)
-            totals = {METRIC: scores[-1], "mb": float(len(scores)), "flops": 1e9 * len(scores)}
-            trial.values = [totals[name] for name in aims]
+            if status != "failed":
+                totals = {METRIC: scores[-1], "mb": float(len(scores)), "flops": 1e9 * len(scores)}
+                trial.values = [totals[name] for name in aims]
             trial.reason = "NaN in round 1" if status == "failed" else ""
             record.ended(folder, trial)
         return folder

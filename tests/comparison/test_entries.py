@@ -1,5 +1,6 @@
 """Tests of reading what is to be compared."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,26 @@ def test_what_cannot_be_compared_is_said(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         read([make_run(f"r{index}", [0.1], 0.2) for index in range(number)], metric)
+
+
+def test_a_folder_named_twice(make_run: Make) -> None:
+    path = make_run("a", [0.1], 0.2)
+    with pytest.raises(ConfigError, match="named twice"):
+        read([path, path.parent / "." / "a"])
+
+
+def test_where_there_is_nothing_to_order(make_study: Make) -> None:
+    study = make_study([({"mim.weight": 0.1}, [], "failed")] * 2)
+    with pytest.raises(ConfigError, match="every training failed; trial_0000: NaN in round 1"):
+        read([study])
+
+
+def test_a_trial_that_is_gone_is_no_loser(make_study: Make) -> None:
+    study = make_study([({"mim.weight": x}, [x], "finished") for x in (0.1, 0.9)])
+    assert read([study]).ranked[0].name == "trial_0001"
+    shutil.rmtree(study / "trial_0001")
+    with pytest.raises(CheckpointError, match="trial_0001 is not as it was"):
+        read([study])
 
 
 def test_a_folder_that_is_no_run_is_said(make_run: Make, tmp_path: Path) -> None:

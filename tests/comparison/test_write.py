@@ -166,6 +166,21 @@ def test_one_seed_is_never_sure(make_run: Make) -> None:
     assert "not sure: fewer than two seeds in common" in sentence
 
 
+def test_the_base_as_the_best_is_no_gain(make_study: Make) -> None:
+    folder = make_study([({"mim.weight": x}, [x], "finished") for x in (0.9, 0.1)])
+    sentence = answer(read([folder]))
+    assert "the base's own setting is the best of 2 finished trials" in sentence
+    assert "no gain to confirm" in sentence and "--confirm" not in sentence
+
+
+def test_a_setting_beside_one_that_has_not_ended(make_run: Make) -> None:
+    ended = make_run("a", [0.1], 0.2)
+    other = make_run("b", [0.1], None, train={"lr": 0.5})
+    (other / "result.json").unlink(missing_ok=True)
+    sentence = answer(read([ended, other]))
+    assert sentence.endswith("it is the only setting of which a run has ended.")
+
+
 def test_a_confirmed_study_answers_with_its_verdict(study: Path, tmp_path: Path) -> None:
     best = {"trial": 4, "role": "rank 1", "settings": {"mim.weight": 0.9}, "mean": 0.5, "sd": 0.01}
     base = {"trial": 0, "role": "base", "settings": {}, "mean": 0.4, "sd": 0.02}

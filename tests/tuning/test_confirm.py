@@ -123,6 +123,13 @@ def test_a_total_in_the_lead_does_not_turn_the_score_round(tmp_path: Path) -> No
     assert judged_by(recorded) == ("test/global/all/miou", "max")
 
 
+def test_few_seeds_are_said_to_be_few(tmp_path: Path) -> None:
+    recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.6))
+    verdict = scored(recorded, 1, {0: [0.5, 0.6, 0.7], 1: [0.6, 0.5, 0.9]})["verdict"]
+    assert "cannot be told from the base" in verdict
+    assert "; no gain is shown (3 seeds show only a large one)" in verdict
+
+
 def test_less_may_be_better(tmp_path: Path) -> None:
     recorded = study(tmp_path, trial(0, "base", 0.5), trial(1, "search", 0.4), aim="min")
     found = scored(recorded, 1, {0: [0.6, 0.61, 0.62], 1: [0.5, 0.5, 0.5]})

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,10 @@ def test_a_study_from_end_to_end(
     for trial in found.trials:
         params = trials[f"study/{trial.name}"]["params"]
         assert params["baselines"] == "[]", "a trial trains no baselines"
-        assert {key: params[key] for key in trial.settings} == {
+        asked = found.facts["space"].keys() & params.keys()
+        assert {key: params[key] for key in asked} == {
             key: str(value) for key, value in trial.settings.items()
-        }
+        }, "and what it was not asked for is absent"
     marked = [name for name, run in trials.items() if run["tags"].get("best") == "true"]
     assert marked == [f"study/{found.ranked()[0].name}"]
     links = [line for line in "\n".join(said).splitlines() if line.startswith("http")]
@@ -112,8 +114,9 @@ def test_a_study_from_end_to_end(
     assert all(run["id"] in links[1] for run in trials.values())
 
     before = {path: path.read_bytes() for path in out.rglob("history.jsonl")}
-    again = search(study, out, resume=True)
+    again = search(replace(study, trials=2), out, resume=True, say=said.append)
     assert again.trials == found.trials
+    assert "fewer trials are asked for than have begun; those 3 are ended" in said
     assert {path: path.read_bytes() for path in out.rglob("history.jsonl")} == before
     for change, words in (
         ({"seed": 7}, "another seed (0 then, 7 now)"),
@@ -258,8 +261,10 @@ def test_refused_before_anything_is_written(tiny: Make, tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
     with pytest.raises(CheckpointError, match="no study to resume"):
         search(plain, out, resume=True)
-    with pytest.raises(ConfigError, match=r"tracking\.uri"):
-        search(small(tiny, tmp_path, run={"tracking": {"mlflow": True, "uri": "ftp://x"}}), out)
+    (tmp_path / "garbage.db").write_text("garbage")
+    for uri in ("ftp://x", f"sqlite:///{tmp_path / 'garbage.db'}"):
+        with pytest.raises(ConfigError, match=r"tracking\.uri"):
+            search(small(tiny, tmp_path, run={"tracking": {"mlflow": True, "uri": uri}}), out)
     assert not out.exists()
 
 

@@ -85,9 +85,15 @@ def test_lines_that_are_none_of_ours(lines: list[dict[str, Any]], tmp_path: Path
 def test_a_record_that_is_gone_while_its_trials_are_not(tmp_path: Path) -> None:
     record.write_facts(tmp_path, make_facts())
     assert record.read(tmp_path).trials == []
-    (tmp_path / "trial_0000").mkdir()
-    with pytest.raises(CheckpointError, match="does not know of trial_0000"):
+    (tmp_path / "trial_0001").mkdir()
+    with pytest.raises(CheckpointError, match="does not know of trial_0001"):
         record.read(tmp_path)
+    record.begun(tmp_path, trial(0))
+    (tmp_path / "trial_0000 (copy)").mkdir()
+    with pytest.raises(CheckpointError, match="does not know of trial_0001"):
+        record.read(tmp_path)
+    record.begun(tmp_path, trial(1))
+    assert len(record.read(tmp_path).trials) == 2
 
 
 @pytest.mark.parametrize(

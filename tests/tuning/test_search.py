@@ -137,6 +137,23 @@ def test_what_was_tried_is_not_run_again(changes: dict[str, object], tmp_path: P
     assert len(record.read(part).trials) == 12
 
 
+def test_after_a_random_setting_the_sampler_goes_on(tmp_path: Path) -> None:
+    record.write_facts(tmp_path, make_facts())
+    study = make_study(space=few)
+    search = Search(study, POINTS, tmp_path, lambda trial: None)
+    for number in range(9):
+        search.suggest(str(number))
+        search.on_trial_complete(str(number), {"round": 6, "rounds": 6, "value0": 0.5})
+        assert isinstance(search._ot_study.sampler, optuna.samplers.TPESampler)
+    asked = search._ot_study.trials
+    assert len(asked) > 9, "something was suggested again"
+    assert {each.state for each in asked} == {
+        optuna.trial.TrialState.COMPLETE,
+        optuna.trial.TrialState.FAIL,
+    }
+    assert sum(each.state.name == "COMPLETE" for each in asked) == 9
+
+
 def wider(trial: optuna.Trial) -> None:
     space(trial)
     trial.suggest_int("train.epochs", 1, 5)

@@ -77,7 +77,16 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "base outside": (
         of(lambda t: void(t.suggest_float("train.lr", 0.5, 1))),
-        ["base's own", "train.lr=0.001, where the space has 0.5 to 1;"],
+        ["base's own", "train.lr=0.001, where the space of small has 0.5 to 1;"],
+    ),
+    "base between steps": (
+        of(lambda t: void(t.suggest_int("train.epochs", 2, 6, step=2))),
+        ["base's own", "train.epochs=1, where the space of small has 2 to 6 in steps of 2;"],
+    ),
+    "baseline between steps": (
+        of(lambda t: void(t.suggest_int("train.epochs", 1, 5, step=2)))
+        | {"baselines": ({"train.epochs": 2},)},
+        ["baseline 1", "train.epochs=2, where"],
     ),
     "baseline outside": (
         {"baselines": ({"algorithm": "fedavg"},)},

@@ -49,7 +49,8 @@ BAD = {
     **{
         GIVEN + text + "))": ["line 3", *words]
         for text, words in {
-            "trails=3": ["trails is no part", "did you mean 'trials'?"],
+            "trails=3": ["Study has no trails; did you mean 'trials'?"],
+            "stopping=Stopping(frist=1)": ["Stopping has no frist; did you mean 'first'?"],
             "trials=3.5": ["trials=3.5: it should be a valid integer"],
             "trials=0": ["trials=0: it should be greater than or equal to 1"],
             "seed=-1": ["seed=-1"],

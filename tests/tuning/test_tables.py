@@ -63,6 +63,9 @@ def test_what_will_happen() -> None:
     told = tables.heading(replace(STUDY, facts=facts | {"space": {}}), 4, 2, 1).splitlines()
     assert "12 trials of 3 rounds with 4 clients, one in 3 is let past round 3 (ASHA)" in told[0]
     assert told[1] == "first the base's setting and 2 baselines, then 9 that TPE suggests"
+    two = replace(STUDY, facts=facts | {"space": {}, "trials": 2})
+    said = "first the base's setting and 1 baseline, then 0 that TPE suggests"
+    assert said in tables.heading(two, 4, 2, 1)
     searched = facts | {"space": {"rounds": {}}}
     assert "12 trials with 4 clients" in tables.heading(replace(STUDY, facts=searched), 4, 2, 1)
 
