@@ -164,6 +164,12 @@ def test_wrong_flags(arguments: list[str], folder: Path) -> None:
     assert done.stdout == ""
 
 
+def test_overrides_may_stand_anywhere(folder: Path) -> None:
+    words = ["tiny.yaml", "rounds=0", "--out", "run", "train.epochs=0"]
+    message = refused("run", *words, folder=folder)
+    assert "rounds: 0" in message and "train.epochs: 0" in message
+
+
 def test_more_gpus_than_exist(folder: Path) -> None:
     options = ["resources.runtime=ray", "resources.gpus=0.25", "--out", "run"]
     message = refused("run", "tiny.yaml", *options, folder=folder, code=3)

@@ -11,6 +11,7 @@ import tyro
 
 from raymmfl import configfile as configuration
 from raymmfl.cli import archives, clients, comparisons, maps, runs, studies
+from raymmfl.config import Config
 from raymmfl.errors import ConfigError, RaymmflError
 
 VERBS: dict[str, Any] = {
@@ -96,7 +97,19 @@ def _dispatch(arguments: list[str], verbs: dict[str, Any], name: str) -> None:
     description = inspect.cleandoc(found.__doc__).split("\n\nArgs:")[0]
     if found is runs.run and {"-h", "--help"} & set(rest):
         description += "\n\n" + _config_help()
-    tyro.cli(found, prog=f"{name} {verb}", args=rest, description=description)
+    tyro.cli(found, prog=f"{name} {verb}", args=_overrides_first(rest), description=description)
+
+
+def _overrides_first(words: list[str]) -> list[str]:
+    """`rounds=3` after an option moved before all options, where tyro takes it for what it is."""
+    first = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    late = [word for word in words[first:] if _is_override(word)]
+    return [*words[:first], *late, *(word for word in words[first:] if not _is_override(word))]
+
+
+def _is_override(word: str) -> bool:
+    key, sign, _ = word.partition("=")
+    return bool(sign) and key.partition(".")[0] in Config.model_fields
 
 
 def _overview(verbs: dict[str, Any], name: str) -> str:
