@@ -32,9 +32,6 @@ PATIENCE_S = 30.0  # how long finish() waits without any progress
 HOPELESS_S = 6.0  # how long for a server that never answered
 LIMIT_S = 120.0  # how long in all
 
-# one of them is the last thing that a run, or a study, writes of itself
-LAST_FILES = ("history.jsonl", "result.json", "trials.jsonl", "confirm.json")
-
 log = logging.getLogger(__name__)
 
 
@@ -296,7 +293,7 @@ class Mirror(NullMirror):
         if ending.model is not None and not store.has_model():
             self._log_model(store, ending, ending.model)
             self._step_done()
-        store.close(ending.status, _written(self._run_dir, LAST_FILES))
+        store.close(ending.status, _written(self._run_dir, ("history.jsonl", "result.json")))
         self._step_done()
 
     def _log_model(self, store: Store, ending: "_Ending", model: Model) -> None:

@@ -23,14 +23,14 @@ def look(parent: NullMirror, recorded: Recorded) -> str:
     lines = [f"the study in MLflow, with a link to each trial:\n{parent.where()}"]
     site = parent.site()
     scored = [trial for trial in recorded.trials if trial.round]
-    ids = {trial.number: _run_id(recorded.path(trial)) for trial in scored}
-    known = [run_id for run_id in ids.values() if run_id]
+    ids = {trial.number: run_id(recorded.path(trial)) for trial in scored}
+    known = [each for each in ids.values() if each]
     if site is None or not known:
         return lines[0]
     first, aim = next(iter(recorded.objectives.items()))
     curves = [name for name in recorded.objectives if name.startswith("val/")]
     best = [ids[trial.number] for trial in recorded.ranked()]
-    order = [run_id for run_id in dict.fromkeys([*best, *known]) if run_id][:CURVES]
+    order = [each for each in dict.fromkeys([*best, *known]) if each][:CURVES]
     lines.append(f"its trials side by side (parallel coordinates):\n{site.comparison(known)}")
     if curves:
         lines.append(f"their learning curves:\n{site.curves(order, curves)}")
@@ -39,8 +39,8 @@ def look(parent: NullMirror, recorded: Recorded) -> str:
     return "\n".join(lines)
 
 
-def _run_id(folder: Path) -> str:
-    """MLflow's id of a run folder; empty if it has none yet."""
+def run_id(folder: Path) -> str:
+    """MLflow's id of a run or study by its folder; empty if it has none yet."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         note = json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))
         return str(note.get("run_id") or "")

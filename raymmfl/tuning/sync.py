@@ -13,7 +13,7 @@ from raymmfl.rounds import Say
 from raymmfl.tracking import NullMirror, Status
 from raymmfl.tracking_uri import check_store
 from raymmfl.tuning import record
-from raymmfl.tuning.links import look
+from raymmfl.tuning.links import look, run_id
 from raymmfl.tuning.mirror import StudyMirror, missing
 
 
@@ -47,8 +47,14 @@ def _sync_study(folder: Path, say: Say) -> None:
     record.check_folders(recorded)
     base = _tracked(configfile.parse(recorded.facts["base"], str(folder / record.STUDY_FILE)))
     archive = Archive.open(base.archive.path)
-    before = len(missing(folder, base))
+    known = run_id(folder)
     mirror = StudyMirror(recorded, base, archive)
+    mirror.parent.settle()
+    if mirror.parent.run_id not in (None, known):  # a new store: it has nothing of the study
+        for note in folder.glob("**/mlflow.json"):
+            if note.parent != folder:
+                note.unlink()
+    before = len(missing(folder, base))
     ended = all(trial.status != "running" for trial in recorded.trials)
     whole = ended and len(recorded.trials) >= recorded.facts["trials"]
     status: Status = "FINISHED" if whole else "KILLED"

@@ -221,8 +221,15 @@ def test_a_study_without_its_store_is_the_same_and_sync_sends_it_later(
     history.write_json(out / "study.json", facts)
     sync(out, said.append)
     assert stored(other).keys() == runs.keys()
+    lost = store.with_name("lost.db")  # a store that had all of it, and is new now
+    facts["base"]["tracking"]["uri"] = f"sqlite:///{lost}"
+    history.write_json(out / "study.json", facts)
+    for note in out.rglob("mlflow.json"):
+        note.write_text(note.read_text().replace(other.name, lost.name))
+    sync(out, said.append)
+    assert stored(lost).keys() == runs.keys()
     counts = [line.partition(" ")[0] for line in said if f"runs of {out} were" in line]
-    assert counts == ["1", "0", "1"]
+    assert counts == ["1", "0", "1", "1"]
 
 
 def test_where_every_trial_fails_the_study_ends_with_the_reasons(
